@@ -1,0 +1,37 @@
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+# uv does not read pip's find-links; hand it over when it is set.
+ifdef PIP_FIND_LINKS
+export UV_FIND_LINKS := $(PIP_FIND_LINKS)
+endif
+PACKAGES := core[demo,train] plugins/privagams_openslide plugins/privagams_tiatoolbox plugins/privagams_images \
+	plugins/privagams_dp plugins/privagams_oneshot plugins/privagams_metrics privagams_diffusion privagams_attacks
+TOOLS := pytest pytest-xdist hypothesis ruff mypy hatchling editables
+STAMP := $(VENV)/.privagams-set-up
+
+.PHONY: setup demo test lint bench clean
+
+setup: $(STAMP)
+
+$(STAMP): requirements/constraints.txt requirements/overrides.txt Makefile $(wildcard core/pyproject.toml plugins/*/pyproject.toml privagams_*/pyproject.toml)
+	$(PYTHON) -c 'import sys; sys.exit("PRIVAGAMS needs Python 3.11 or newer; set PYTHON=python3.11" if sys.version_info < (3, 11) else 0)'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet 'uv>=0.5'
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --constraints requirements/constraints.txt \
+		--overrides requirements/overrides.txt $(TOOLS) $(addprefix --editable ./,$(PACKAGES))
+	touch $@
+
+demo: setup
+	$(BIN)/privagams demo
+
+test: setup lint
+	$(BIN)/python -m pytest
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+clean:
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache

@@ -1,0 +1,221 @@
+"""The roles a component can play. Protocols only: nothing here is to be inherited from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, runtime_checkable
+
+from attrs import field, frozen
+
+if TYPE_CHECKING:
+    import numpy as np
+    import torch
+    from dp_accounting import DpEvent
+
+    from privagams.access import Access, Scores, Target, World
+    from privagams.evidence import Measurement
+    from privagams.records import Records
+
+Noise = Mapping[str, "torch.Tensor"]
+Batch = Mapping[str, "torch.Tensor"]
+Progress = Callable[[int, int], None]
+"""Called with (done, total) as work goes on; it must never be told anything about members' data."""
+
+
+class Slide(Protocol):
+    """An open image file; a plain image is a slide with one level."""
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height at full resolution, px."""
+        ...
+
+    @property
+    def mpp(self) -> float | None:
+        """Micrometres per px at full resolution as the file states it, or None. Never guessed."""
+        ...
+
+    def read(self, x: int, y: int, width: int, height: int, downsample: float) -> np.ndarray:
+        """Read a region as uint8 "height width 3" (RGB).
+
+        `x`, `y`: top left corner in px at full resolution; `width`, `height`: size of the result in px;
+        `downsample` ≥ 1: px at full resolution per px of the result. What lies outside the slide is white.
+        Raises `SlideError` for a damaged file.
+        """
+        ...
+
+    def close(self) -> None: ...
+
+
+class Reader(Protocol):
+    """Opens image files. Label, macro, thumbnail, properties and file names never get past it."""
+
+    def open(self, path: Path) -> Slide:
+        """Open `path`; raises `SlideError` for a file that is none of this reader's or is damaged."""
+        ...
+
+
+@frozen
+class Space:
+    """The images a generator learns and draws."""
+
+    size: int
+    """Height and width, px."""
+    channels: int
+    classes: tuple[str, ...] = ()
+    """Labels from `[public]`; empty for an unconditional generator."""
+
+
+@frozen(eq=False)
+class Phase:
+    """One stretch of training: a module with one loss per record, and how the core's loop runs it.
+
+    `module(batch, noise)` gives one loss per record, float "n". `batch` maps "pixels" to float32 "n c h w" in
+    [-1, 1] and, with classes, "labels" to int64 "n". `draw(n, rng)` makes all randomness beforehand, as tensors
+    with leading axis n, so that per-patient gradients can be taken by `vmap`. Record i's loss must not depend on
+    record j, nor on anything that earlier batches left behind.
+    """
+
+    name: str
+    module: torch.nn.Module
+    draw: Callable[[int, torch.Generator], Noise]
+    steps: int
+    learning_rate: float
+    batch: int = 64
+    """Records per step when no mechanism sets it."""
+    ema: float = 0.0
+    """Decay of the moving average of parameters that ends as the result; 0 for none."""
+    weight_decay: float = 0.0
+    data: Literal["members", "reference"] = "members"
+    share: float = 1.0
+    """Of the release's privacy budget; shares of a generator's member phases add up to at most 1."""
+    trains: Callable[[str], bool] = field(default=lambda _: True)
+    """Which of the module's parameters this phase trains, by name."""
+
+
+class Model(Protocol):
+    """A generator's network for one space; a `torch.nn.Module` whose `state_dict` is all there is to save."""
+
+    def sample(self, labels: np.ndarray, rng: torch.Generator, progress: Progress) -> np.ndarray:
+        """Draw one image per entry of `labels` (int64 "n"; zeros when unconditional), uint8 "n h w c"."""
+        ...
+
+    def state_dict(self) -> Mapping[str, torch.Tensor]: ...
+    def load_state_dict(self, state: Mapping[str, torch.Tensor]) -> Any: ...
+
+
+@runtime_checkable
+class Trained(Model, Protocol):
+    """A model trained by gradients, in phases."""
+
+    def phases(self) -> Sequence[Phase]: ...
+
+
+@frozen(eq=False)
+class Summary:
+    """The only thing a one-shot model learns of members: one noisy sum, and what is public about it."""
+
+    total: torch.Tensor
+    """Sum over patients of their mean feature vectors, with noise, float32 "d"."""
+    patients: int
+    """Number of patients that `[public]` states; never counted from the data."""
+    noise_std: float
+    """Standard deviation of the noise on each entry of `total`; 0 for a yardstick."""
+
+
+@runtime_checkable
+class Summarised(Model, Protocol):
+    """A model fitted to one sum over patients. The sum is all that touches members' data."""
+
+    def features(self, batch: Batch) -> torch.Tensor:
+        """One vector per record, float32 "n d", of L2 norm at most 1. The core averages them per patient."""
+        ...
+
+    def fit(self, summary: Summary, rng: torch.Generator, progress: Progress) -> None: ...
+
+
+class Generator(Protocol):
+    """A recipe for a model."""
+
+    def model(self, space: Space, seed: int) -> Trained | Summarised:
+        """Make a fresh model; equal seeds give equal weights."""
+        ...
+
+
+class NoisySum(Protocol):
+    """The only door between members' data and parameters: a clipped sum over patients, plus noise.
+
+    Guarantee: zeroing out one patient moves the sum before noise by at most `clip_norm` in L2 norm, and the noise
+    is N(0, (noise_multiplier · clip_norm)²) per entry, from the operating system's entropy.
+    """
+
+    def sample(self, patients: int) -> np.ndarray:
+        """Draw this step's patients by independent coins from the operating system; maybe none. int64 positions."""
+        ...
+
+    def add(self, vectors: Sequence[torch.Tensor]) -> None:
+        """Clip each patient's vector (its tensors "b ..." taken as one vector) and add it to the sum."""
+        ...
+
+    def release(self) -> list[torch.Tensor]:
+        """Add the noise, return the sum and start anew. Valid, and noisy, when nothing was added."""
+        ...
+
+
+class Mechanism(Protocol):
+    """Makes training differentially private for a patient."""
+
+    kind: ClassVar[Literal["gradients", "summary"]]
+    """Whether it protects a `Trained` or a `Summarised` model."""
+    adjacency: ClassVar[str]
+    protects: ClassVar[str]
+    epsilon: float
+    delta: float
+    clip_norm: float
+    tiles_per_step: int
+    """Records drawn with replacement from each sampled patient."""
+    noise_draws: int
+    """Noise draws per record, averaged with the records before clipping."""
+    physical_patients: int
+    """Patients whose gradients are held in memory at once; changes no result."""
+
+    def sampling_rate(self, patients: int) -> float:
+        """Probability with which each of `patients` (a public number) takes part in one step."""
+        ...
+
+    def event(self, noise_multiplier: float, steps: int, patients: int) -> DpEvent:
+        """What `steps` noisy sums cost, for the accountant."""
+        ...
+
+    def noisy_sum(self, like: Sequence[torch.Tensor], noise_multiplier: float, patients: int) -> NoisySum:
+        """Open the door for sums shaped as `like`."""
+        ...
+
+
+class Embedder(Protocol):
+    """Image to feature vector, for linkage attacks and utility metrics."""
+
+    def embed(self, pixels: np.ndarray) -> np.ndarray:
+        """uint8 "n h w c" with c of 1 or 3 to float32 "n d". Row i depends on image i only."""
+        ...
+
+
+class Attack(Protocol):
+    """Turns what an adversary may see into scores; verdicts are the judge's."""
+
+    game: ClassVar[Literal["linkage", "membership", "attribute", "extraction"]]
+    access: ClassVar[Access]
+    shadows: ClassVar[int]
+
+    def run(self, target: Target, world: World, rng: np.random.Generator) -> Scores: ...
+
+
+class Metric(Protocol):
+    """Measures utility or fidelity of a release against real images of non-members."""
+
+    def measure(
+        self, real: Records, released: Records, world: World, rng: np.random.Generator
+    ) -> Iterable[Measurement]:
+        """`real`: images of non-members; `released.table["label"]` names classes where the release has them."""
+        ...
