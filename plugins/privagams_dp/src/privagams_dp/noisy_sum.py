@@ -1,0 +1,79 @@
+"""The one primitive of all training mechanisms: a sum over patients, clipped by Opacus, plus noise."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from opacus.optimizers import DPOptimizer
+
+from privagams_dp import entropy
+
+_HAIR = 1e-5
+"""Share of the clip norm that is left to float32 rounding of norms and of one chunk's sum."""
+_PIECE = 1 << 16
+"""Entries whose norm Opacus takes at once: over 4 million, torch's float32 norm is 7e-5 too small."""
+
+
+class GaussianSum:
+    """A sum over Poisson-sampled patients with Gaussian noise (`roles.NoisySum`).
+
+    Σ_i v_i · min(1, C / |v_i|) + N(0, (z·C)²), C the clip norm, z the noise multiplier.
+
+    Guarantee: with the noise off, zeroing out one patient moves the sum by at most C
+    (test_zeroing_out_one_patient_moves_the_sum_by_at_most_the_clip_norm), and the noise has standard
+    deviation z·C also when nobody was sampled (test_noise_has_the_claimed_size_even_in_an_empty_batch).
+    """
+
+    def __init__(
+        self, like: Sequence[torch.Tensor], clip_norm: float, noise_multiplier: float, rate: float
+    ) -> None:
+        self._rate, self._std = rate, noise_multiplier * clip_norm
+        self._totals = [torch.zeros_like(t, dtype=torch.float64) for t in like]
+        self._pieces = [piece for total in self._totals for piece in _cut(total[None])]
+        self._slots = [torch.nn.Parameter(torch.zeros(p.shape[1:], device=p.device)) for p in self._pieces]
+        self._clipper = DPOptimizer(
+            torch.optim.SGD(self._slots, lr=0.0),
+            noise_multiplier=noise_multiplier,
+            max_grad_norm=clip_norm * (1 - _HAIR),
+            expected_batch_size=None,
+            loss_reduction="sum",
+        )
+
+    def sample(self, patients: int) -> np.ndarray:
+        """Draw this step's patients by independent coins; see `roles.NoisySum`."""
+        return entropy.coins(patients, self._rate)
+
+    def add(self, vectors: Sequence[torch.Tensor]) -> None:
+        """Clip each patient's vector and add it; what is not a finite number counts as 0."""
+        cut = [piece for vector in vectors for piece in _cut(_finite(vector.detach()))]
+        for slot, piece in zip(self._slots, cut, strict=True):
+            slot.grad_sample = piece  # type: ignore[attr-defined]
+        self._clipper.clip_and_accumulate()
+        for slot, total in zip(self._slots, self._pieces, strict=True):
+            # float64, so that a patient's weight does not depend on how much was summed before.
+            total[0] += slot.summed_grad  # type: ignore[attr-defined]
+            slot.grad_sample = slot.summed_grad = None  # type: ignore[attr-defined]
+
+    def release(self) -> list[torch.Tensor]:
+        """Add the noise, return the sum, start anew."""
+        released = []
+        for total in self._totals:
+            # Not Opacus' add_noise: that draws from a seeded generator, and fails for an empty batch.
+            total += entropy.gaussian(total.shape, self._std).to(total.device)
+            released.append(total.to(torch.float32))
+            total.zero_()
+        return released
+
+
+def _cut(vectors: torch.Tensor) -> Sequence[torch.Tensor]:
+    """Views "b n" of consecutive entries."""
+    return torch.split(vectors.flatten(1), _PIECE, dim=1)
+
+
+def _finite(vector: torch.Tensor) -> torch.Tensor:
+    """One patient with a NaN must not turn the whole sum into NaN: that would be unbounded sensitivity."""
+    if bool(torch.isfinite(vector).all()):
+        return vector
+    return torch.nan_to_num(vector, nan=0.0, posinf=0.0, neginf=0.0)
