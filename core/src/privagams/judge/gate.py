@@ -1,0 +1,122 @@
+"""Whether any measured bound contradicts its claim, all bounds of a report tested as one family."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Literal
+
+from attrs import frozen
+
+from privagams.judge.caps import auc_cap, epsilon_of_auc, epsilon_of_linkage, linkage_cap
+from privagams.judge.intervals import auc_bound, mean_bound
+
+if TYPE_CHECKING:
+    from privagams.judge.verdict import Verdict
+
+FAMILY = 0.001
+"""Largest probability of refusing any release of a report whose claims are all true."""
+
+
+@frozen
+class Strength:
+    """What one attack reached, in the numbers from which a bound at any level can be computed."""
+
+    statistic: Literal["auc", "top-1"]
+    value: float
+    variance: float
+    """DeLong's, for an AUC."""
+    patients: int
+    """Members, or for `top-1` probe patients."""
+    others: int
+    """Non-members; 0 for `top-1`."""
+
+    def lower(self, miss: float) -> float:
+        """Lower confidence bound that exceeds the truth with probability at most `miss`."""
+        if self.statistic == "top-1":
+            return mean_bound(self.value, self.patients, "low", miss)
+        return auc_bound(self.value, self.variance, self.patients, self.others, "low", miss, wide=True)
+
+    def best(self) -> Strength:
+        """The same with an attack that was always right."""
+        return Strength(self.statistic, 1.0, 0.0, self.patients, self.others)
+
+
+@frozen
+class Bound:
+    """One attack's strength against the claim of the release that it attacked."""
+
+    release: str
+    attack: str
+    strength: Strength
+    epsilon: float
+    delta: float
+    note: str = ""
+
+    @property
+    def cap(self) -> float:
+        """The largest value that the claim allows."""
+        if self.strength.statistic == "top-1":
+            return linkage_cap(self.strength.patients, self.epsilon, self.delta)
+        return auc_cap(self.epsilon, self.delta)
+
+    def epsilon_shown(self, strength: Strength, miss: float) -> float:
+        """The ε below which no claim allows the lower bound of `strength`."""
+        lower = strength.lower(miss)
+        if strength.statistic == "top-1":
+            return epsilon_of_linkage(lower, strength.patients, self.delta)
+        return epsilon_of_auc(lower, self.delta)
+
+
+@frozen
+class Tested:
+    """One bound at the family's level."""
+
+    bound: Bound
+    lower: float
+    cap: float
+    epsilon_shown: float
+    largest_epsilon: float
+    """The largest ε that this test could have shown: with so many patients, and an attack always right."""
+
+    @property
+    def refused(self) -> bool:
+        return self.lower > self.cap
+
+
+@frozen
+class Gate:
+    """The outcome for a report. `run` ends with exit code 4 when it is refused."""
+
+    level: float
+    tests: tuple[Tested, ...]
+
+    @property
+    def refused(self) -> tuple[Tested, ...]:
+        """The tests whose lower bound lies above what the claim allows."""
+        return tuple(test for test in self.tests if test.refused)
+
+    @property
+    def largest_epsilon(self) -> float:
+        """The largest ε that any of the tests could have shown; 0 without tests."""
+        return max((test.largest_epsilon for test in self.tests), default=0.0)
+
+
+def gate(verdicts: Sequence[Verdict], level: float = FAMILY) -> Gate:
+    """Test every bound of a report at level / number of bounds (Bonferroni).
+
+    Guarantee: true claims are refused with probability at most `level`, up to the accuracy of the intervals;
+    each test takes the patients' scores as independent given the release.
+    Test: `test_true_claims_pass_the_gate`.
+    """
+    bounds = [bound for verdict in verdicts for bound in verdict.bounds]
+    return Gate(level, tuple(_tested(bound, level / len(bounds)) for bound in bounds))
+
+
+def _tested(bound: Bound, miss: float) -> Tested:
+    return Tested(
+        bound,
+        lower=bound.strength.lower(miss),
+        cap=bound.cap,
+        epsilon_shown=bound.epsilon_shown(bound.strength, miss),
+        largest_epsilon=bound.epsilon_shown(bound.strength.best(), miss),
+    )
