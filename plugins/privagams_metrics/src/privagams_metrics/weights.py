@@ -1,0 +1,146 @@
+"""How a timm model and a local weights file become an embedder, and which files are refused."""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import torch
+from safetensors import SafetensorError, safe_open
+from torch.nn import functional
+
+from privagams.errors import ConfigError, StageError
+from privagams_metrics.settings import WeightsSettings
+from privagams_metrics.timm_import import import_timm
+
+_PICKLES = (".pt", ".pth", ".bin", ".ckpt", ".pkl", ".pickle", ".tar")
+
+
+class Weights:
+    """A timm network without its classifier, with weights from a local file.
+
+    Guarantee: nothing is downloaded, and no file whose loading could run code is opened
+    (test_files_that_can_run_code_are_refused_unopened, test_names_that_would_fetch_or_read_elsewhere_are_refused).
+    """
+
+    def __init__(self, settings: WeightsSettings) -> None:
+        path = Path(settings.file)
+        _check_file(path, settings.sha256)
+        timm = import_timm()
+        _check_name(settings.model, timm)
+        self._net = timm.create_model(settings.model, pretrained=False, num_classes=0).eval()
+        usual = self._net.pretrained_cfg
+        _load(self._net, path, settings.model, _classifiers(usual.get("classifier")))
+        self._size = _size(settings, usual)
+        self._mean = torch.tensor(settings.mean or usual["mean"])[:, None, None]
+        self._std = torch.tensor(settings.std or usual["std"])[:, None, None]
+        self._batch = settings.batch
+
+    @torch.inference_mode()
+    def embed(self, pixels: np.ndarray) -> np.ndarray:
+        """uint8 "n h w c", c of 1 (shown as grey) or 3, to float32 "n d"."""
+        parts = [self._features(some) for some in _batches(pixels, self._batch)]
+        return np.concatenate(parts) if parts else np.empty((0, self._net.num_features), dtype=np.float32)
+
+    def _features(self, pixels: np.ndarray) -> np.ndarray:
+        images = torch.from_numpy(np.ascontiguousarray(pixels)).permute(0, 3, 1, 2).float() / 255
+        images = images.expand(-1, 3, -1, -1)
+        if images.shape[-2:] != (self._size, self._size):
+            images = functional.interpolate(
+                images, (self._size, self._size), mode="bilinear", antialias=True, align_corners=False
+            )
+        return self._net((images - self._mean) / self._std).float().numpy()
+
+
+def _batches(pixels: np.ndarray, size: int) -> Iterator[np.ndarray]:
+    for start in range(0, len(pixels), size):
+        yield pixels[start : start + size]
+
+
+def _check_file(path: Path, sha256: str | None) -> None:
+    if path.suffix.lower() in _PICKLES:
+        raise ConfigError(
+            f"weights.file: expected a .safetensors file, found {path.suffix!r}, whose loading can run any "
+            "code; convert it where you trust its origin: safetensors.torch.save_file(model.state_dict(), "
+            f"{path.with_suffix('.safetensors').name!r})"
+        )
+    if path.suffix.lower() != ".safetensors":
+        raise ConfigError(
+            f"weights.file: expected a .safetensors file, found {path.name!r}; name the file with the weights"
+        )
+    if not path.is_file():
+        raise ConfigError(f"weights.file: expected a file at {path}, found none; check the path")
+    if sha256 is not None:
+        with path.open("rb") as stream:
+            found = hashlib.file_digest(stream, "sha256").hexdigest()
+        if found != sha256.lower():
+            raise StageError(
+                f"weights.file: expected sha256 {sha256}, found {found}; the file was changed or is another "
+                "one: fetch it anew, or correct sha256 if you changed it on purpose"
+            )
+
+
+def _check_name(name: str, timm: ModuleType) -> None:
+    if timm.is_model(name.partition(".")[0]) and ":" not in name:
+        return
+    near = difflib.get_close_matches(name, timm.list_models(), n=3)
+    hint = f"did you mean {' or '.join(near)}?" if near else "timm.list_models() names them all"
+    raise ConfigError(f"weights.model: expected an architecture of timm, found {name!r}; {hint}")
+
+
+def _classifiers(named: str | tuple[str, ...] | None) -> tuple[str, ...]:
+    names = (named,) if isinstance(named, str) else tuple(named or ())
+    return tuple(f"{name}." for name in names)
+
+
+def _load(net: torch.nn.Module, path: Path, name: str, classifiers: tuple[str, ...]) -> None:
+    state = {key: tensor for key, tensor in _read(path).items() if not key.startswith(classifiers or "\0")}
+    wanted = net.state_dict()
+    missing, unexpected = sorted(wanted.keys() - state.keys()), sorted(state.keys() - wanted.keys())
+    shapes = [
+        f"{key} ({tuple(state[key].shape)} instead of {tuple(wanted[key].shape)})"
+        for key in wanted.keys() & state.keys()
+        if state[key].shape != wanted[key].shape
+    ]
+    faults = [("missing", missing), ("not of this model", unexpected), ("of another shape", sorted(shapes))]
+    told = [f"{len(keys)} tensors {what}: {_some(keys)}" for what, keys in faults if keys]
+    if told:
+        raise ConfigError(
+            f"weights.file: expected the weights of timm's {name!r}, found {'; '.join(told)}; "
+            "correct model, or take the file that belongs to it"
+        )
+    net.load_state_dict(state)
+
+
+def _read(path: Path) -> Mapping[str, torch.Tensor]:
+    try:
+        with safe_open(path, framework="pt") as file:
+            state = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (not a mapping)
+    except (SafetensorError, OSError) as error:
+        raise StageError(
+            f"weights.file: expected a whole .safetensors file, found a damaged one ({error}); fetch it anew"
+        ) from error
+    broken = sorted(key for key, tensor in state.items() if not torch.isfinite(tensor).all())
+    if broken:
+        raise StageError(
+            f"weights.file: expected finite numbers, found others in {_some(broken)}; fetch the file anew"
+        )
+    return state
+
+
+def _some(keys: list[str]) -> str:
+    return ", ".join(keys[:4]) + (", …" if len(keys) > 4 else "")
+
+
+def _size(settings: WeightsSettings, usual: Mapping[str, object]) -> int:
+    own = int(usual["input_size"][-1])  # type: ignore[index]
+    if settings.size not in (None, own) and usual.get("fixed_input_size"):
+        raise ConfigError(
+            f"weights.size: expected {own}, the only size that {settings.model!r} takes, "
+            f"found {settings.size}; leave size out"
+        )
+    return settings.size or own
