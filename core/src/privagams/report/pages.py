@@ -1,0 +1,231 @@
+"""How a report becomes HTML: one offline file for the steward, one for the public."""
+
+from __future__ import annotations
+
+import shlex
+import string
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from itertools import groupby
+from typing import Any
+
+from attrs import frozen
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from privagams.evidence import Measurement
+from privagams.report import odds, pictures, wording
+from privagams.report.data import AttackResult, Examples, MetricResult, Release, Report
+from privagams.report.public import for_public
+
+EXAMPLES_PER_CLASS = 8
+EXAMPLES_AT_MOST = 48
+STATUS_ORDER = ("refused by gate", "waiting for approval", "approved", "not released", "yardstick")
+HEADLINES = ("auc", "top-1")
+"""The linkage figures that lead a card and the picture, first choice first."""
+
+
+def steward_page(report: Report) -> str:
+    """report.html: for the data steward's eyes."""
+    return _environment().get_template("report.html.j2").render(**_context(report), mark=wording.MARK)
+
+
+def public_page(report: Report, include_figures_from_members: bool = False) -> str:
+    """public.html: claims and settings; figures computed from members only when asked for."""
+    shown = for_public(report, include_figures_from_members)
+    context = _context(shown)
+    return (
+        _environment()
+        .get_template("public.html.j2")
+        .render(
+            **context,
+            mark=wording.MARK,
+            with_figures=include_figures_from_members,
+            shown=[r for r in shown.releases if not r.yardstick or r.status == "approved"],
+        )
+    )
+
+
+def _environment() -> Environment:
+    environment = Environment(
+        loader=PackageLoader("privagams.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(
+        figure=wording.figure, epsilon=wording.epsilon, limit=wording.limit, power=wording.power_of_ten, duration=wording.duration
+    )
+    environment.globals.update(
+        claim_sentence=odds.claim_sentence,
+        strength=odds.strength,
+        strength_sentence=odds.strength_sentence,
+        odds_factor=odds.odds_factor,
+        right_guesses=odds.right_guesses,
+        best_guess=lambda claim: odds.percent_at_most(odds.best_guess(claim)),
+        most_found=lambda claim, alarms: odds.percent_at_most(odds.most_found(claim, alarms)),
+        names=wording.FIGURES,
+        reading=wording.reading,
+        reading_words=wording.reading_words,
+        plural=wording.plural,
+        interval=pictures.interval,
+        curve=pictures.curve,
+        budget_bar=pictures.budget_bar,
+        png_address=pictures.png_address,
+        approve_command=approve_command,
+        headline=headline,
+        headline_metric=headline_metric,
+        example_groups=example_groups,
+        questions=questions,
+    )
+    return environment
+
+
+def _context(report: Report) -> Mapping[str, Any]:
+    letters = dict(zip((r.name for r in report.releases), _letters(len(report.releases)), strict=True))
+    return {
+        "report": report,
+        "letters": letters,
+        "warnings": all_warnings(report),
+        "picture": privacy_utility(report, letters),
+        "not_protected": (*wording.NOT_PROTECTED, *report.not_protected),
+        "glossary": wording.GLOSSARY,
+        "mark_means": wording.MARK_MEANS,
+        "cards": sorted(report.releases, key=lambda r: STATUS_ORDER.index(r.status)),
+        "waiting": [r for r in report.releases if r.status == "waiting for approval"],
+        "statuses": Counter(sorted((r.status for r in report.releases), key=STATUS_ORDER.index)),
+    }
+
+
+def _letters(n: int) -> Sequence[str]:
+    alphabet = string.ascii_uppercase
+    return [alphabet[i] if n <= len(alphabet) else str(i + 1) for i in range(n)]
+
+
+def all_warnings(report: Report) -> list[str]:
+    """The run's warnings, and one for each δ that one whole patient would satisfy."""
+    found = list(report.warnings)
+    for release in report.releases:
+        for claim in release.claims:
+            warning = odds.delta_warning(claim, report.public_patients)
+            if warning:
+                found.append(f"{release.name}: {warning}")
+    if report.total is not None:
+        warning = odds.delta_warning(report.total, report.public_patients)
+        if warning:
+            found.append(f"All releases together: {warning}")
+    return list(dict.fromkeys(found))
+
+
+def approve_command(release: Release, options: str = "") -> list[str]:
+    """What the steward types to let a release go, word by word."""
+    words = ["privagams approve", shlex.quote(release.name), '--by "YOUR NAME"', options]
+    return [word for word in (*words, "--unprotected" if release.yardstick else "") if word]
+
+
+def headline(release: Release) -> tuple[AttackResult, Measurement] | None:
+    """The linkage figure that leads a release's card: never a "same image" one where another exists."""
+    found = [
+        (HEADLINES.index(figure.name), "same image" in (attack.relation, figure.note), attack, figure)
+        for attack in release.attacks
+        if attack.game == "linkage"
+        for figure in attack.measurements
+        if figure.name in HEADLINES and figure.chance is not None
+    ]
+    if not found:
+        return None
+    # Among equals the strongest attack counts: the steward decides on the worst that was found.
+    best = min(found, key=lambda entry: (entry[1], entry[0], -wording.betrayal(entry[3])[0]))
+    return best[2], best[3]
+
+
+def headline_metric(release: Release) -> tuple[MetricResult, Measurement] | None:
+    """The first utility figure, one where higher is better if there is any."""
+    results = sorted((m for m in release.metrics if m.measurements), key=lambda m: m.better != "higher")
+    return (results[0], results[0].measurements[0]) if results else None
+
+
+def example_groups(examples: Examples) -> list[tuple[str, list[str]]]:
+    """Example images as data addresses, by class, at most eight of each."""
+    classes = examples.classes or ("",) * len(examples.pixels)
+    order = sorted(range(len(classes)), key=lambda i: (classes[i], i))
+    groups = []
+    left = EXAMPLES_AT_MOST
+    for name, members in groupby(order, key=lambda i: classes[i]):
+        chosen = list(members)[: min(EXAMPLES_PER_CLASS, left)]
+        left -= len(chosen)
+        groups.append((name, [pictures.png_address(examples.pixels[i]) for i in chosen]))
+    return [group for group in groups if group[1]]
+
+
+@frozen
+class Answer:
+    """One of the three questions, with the attacks that tested it and the releases on which none did."""
+
+    title: str
+    question: str
+    tested: tuple[tuple[Release, AttackResult], ...]
+    untested: tuple[str, ...]
+
+
+def questions(releases: Sequence[Release]) -> list[Answer]:
+    """The three questions of WP216, each with the attacks that test it."""
+    answers = []
+    for title, question, games in wording.GDPR_QUESTIONS:
+        tested = tuple((r, a) for r in releases for a in r.attacks if a.game in games and a.measurements)
+        names = {release.name for release, _ in tested}
+        answers.append(Answer(title, question, tested, tuple(r.name for r in releases if r.name not in names)))
+    return answers
+
+
+@frozen
+class Picture:
+    """The privacy–utility picture and the figures it was drawn from."""
+
+    svg: str
+    metric: str
+    better: str
+    rows: tuple[tuple[str, Release, Measurement, Measurement], ...]
+
+
+def privacy_utility(report: Report, letters: Mapping[str, str]) -> Picture | None:
+    """Linkage above chance against the utility figure that most releases share; None where a side is missing."""
+    metric = _shared_metric(report.releases)
+    if metric is None:
+        return None
+    rows = []
+    for release in report.releases:
+        linkage, utility = headline(release), _figure_of(release, metric)
+        if linkage is not None and utility is not None:
+            rows.append((letters[release.name], release, linkage[1], utility))
+    if not rows:
+        return None
+    points = [
+        pictures.Point(
+            letter, release.name, release.yardstick, *wording.betrayal(linkage), utility.value, utility.low, utility.high
+        )
+        for letter, release, linkage, utility in rows
+    ]
+    better = _better(report.releases, metric)
+    svg = pictures.scatter(points, "linkage above chance (0 = guessing, 1 = certain)", f"{metric[1]} ({metric[0]})", better)
+    return Picture(svg, metric[1], better, tuple(rows))
+
+
+def _shared_metric(releases: Sequence[Release]) -> tuple[str, str] | None:
+    votes: Counter[tuple[str, str]] = Counter()
+    better = {}
+    for release in releases:
+        for result in release.metrics:
+            for figure in result.measurements[:1]:
+                votes[result.metric, figure.name] += 1
+                better[result.metric, figure.name] = result.better == "higher"
+    return max(votes, key=lambda m: (votes[m], better[m])) if votes else None
+
+
+def _figure_of(release: Release, metric: tuple[str, str]) -> Measurement | None:
+    found = (f for m in release.metrics if m.metric == metric[0] for f in m.measurements if f.name == metric[1])
+    return next(found, None)
+
+
+def _better(releases: Sequence[Release], metric: tuple[str, str]) -> Any:
+    return next(m.better for r in releases for m in r.metrics if m.metric == metric[0])

@@ -1,0 +1,72 @@
+"""What of a report may be shown to the world, and what never."""
+
+from __future__ import annotations
+
+from attrs import evolve
+
+from privagams.report.data import AttackResult, Examples, MetricResult, Provenance, Release, Report, Status
+
+
+def for_public(report: Report, include_figures_from_members: bool = False) -> Report:
+    """The report without anything that needed a member.
+
+    Guarantee: public pages are made from what this returns, so they cannot show what is not in it. Figures computed
+    from members stay only when asked for; examples only of an approved release whose claims all promise something;
+    the worst-off, failures, hashes, timings and reasons never. The tests in `test_public.py` fail without it.
+    """
+    keep = include_figures_from_members
+    return evolve(
+        report,
+        counts=tuple(count for count in report.counts if not count.private),
+        releases=tuple(_release(release, keep) for release in report.releases),
+        failures=None,
+        not_run=(),
+        warnings=(),
+        gate=None,
+        provenance=_provenance(report.provenance),
+    )
+
+
+def _release(release: Release, keep: bool) -> Release:
+    return evolve(
+        release,
+        # A refusal by the gate is one bit about members: the world only learns what was let go.
+        status=_status(release),
+        attacks=tuple(_attack(result, keep) for result in release.attacks),
+        metrics=tuple(_metric(result, keep) for result in release.metrics),
+        examples=_examples(release),
+        worst_off=(),
+        adversary="",
+        needed=None,
+        notes=(),
+        approval=None,
+    )
+
+
+def _status(release: Release) -> Status:
+    return release.status if release.status in ("approved", "yardstick") else "not released"
+
+
+def _examples(release: Release) -> Examples | None:
+    shown = release.status == "approved" and release.protected and not release.yardstick
+    return release.examples if shown else None
+
+
+def _attack(result: AttackResult, keep: bool) -> AttackResult:
+    if keep or not result.private:
+        return evolve(result, notes=())
+    return evolve(
+        result, measurements=(), sentence="", caps={}, largest_bound=None, gate="", curves=(), notes=(), relation=""
+    )
+
+
+def _metric(result: MetricResult, keep: bool) -> MetricResult:
+    if keep or not result.private:
+        return result
+    return evolve(result, measurements=(), sentence="")
+
+
+def _provenance(provenance: Provenance) -> Provenance:
+    # Hashes of private inputs would let an outsider confirm a guess of them; wall times and counts of stages tell
+    # of how much data there was.
+    return evolve(provenance, hashes={}, stages=(), platform="")
