@@ -1,0 +1,1 @@
+"""A made-up cohort with known truth, for the demo, for tests and for labs that develop attacks."""
