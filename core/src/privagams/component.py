@@ -1,7 +1,7 @@
 """What a plugin yields: a named, lazily built component, and how settings refer to another one."""
 
 from collections.abc import Callable, Mapping
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Literal, TypeVar
 
 from attrs import field, frozen
 
@@ -23,6 +23,9 @@ class Component(Generic[T]):
     build: Callable[[Any], T]
     settings: type | None = None
     """A frozen attrs class: fields with types, defaults, validators as bounds, and `doc` metadata."""
+    training: Literal["gradients", "summary"] | None = None
+    """How a generator learns, or which such learning a mechanism protects; None for other roles. Stated here
+    so that a pair that does not fit is refused before anything is built."""
 
 
 @frozen

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from privagams.evidence import Measurement
     from privagams.records import Records
 
+Game = Literal["linkage", "membership", "attribute", "extraction"]
+Better = Literal["higher", "lower"]
 Noise = Mapping[str, "torch.Tensor"]
 Batch = Mapping[str, "torch.Tensor"]
 Progress = Callable[[int, int], None]
@@ -204,7 +206,7 @@ class Embedder(Protocol):
 class Attack(Protocol):
     """Turns what an adversary may see into scores; verdicts are the judge's."""
 
-    game: ClassVar[Literal["linkage", "membership", "attribute", "extraction"]]
+    game: ClassVar[Game]
     access: ClassVar[Access]
     shadows: ClassVar[int]
 
@@ -213,6 +215,9 @@ class Attack(Protocol):
 
 class Metric(Protocol):
     """Measures utility or fidelity of a release against real images of non-members."""
+
+    better: ClassVar[Better]
+    """Which way is good; the report draws and words its figures by it."""
 
     def measure(
         self, real: Records, released: Records, world: World, rng: np.random.Generator

@@ -1,0 +1,270 @@
+"""What privacy costs per training step, and what the framework costs round the loop; ratios of one run.
+
+    python benchmarks/dp_step.py [--rounds 7] [--patients 8] [--device cpu]
+
+diffusers' UNet2DModel with attention, 28 px, 0.7 million parameters; K = 4 draws per record, one record per
+patient. Process time, one thread, least of several alternating rounds: other work on the machine adds, never
+takes away. On a GPU wall time, synchronised. "error" is the largest distance between a patient's gradient and
+the same computed by itself through plain autograd, relative to its norm.
+"""
+
+import argparse
+import tempfile
+import time
+import warnings
+from pathlib import Path
+
+import numpy as np
+import torch
+from diffusers import UNet2DModel
+from opacus import GradSampleModule
+from opacus.optimizers import DPOptimizer
+from torch import nn
+
+from privagams.feed import Feed
+from privagams.gradients import PatientGradients
+from privagams.phase_run import PhaseRun, PrivateSteps
+from privagams.records import Records
+from privagams.roles import Phase, Space
+from privagams.train import fit
+from privagams_dp import entropy
+from privagams_dp.noisy_sum import GaussianSum
+
+SIZE, DRAWS = 28, 4
+
+
+class Loss(nn.Module):
+    """Noise prediction, one loss per record."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.unet = UNet2DModel(
+            sample_size=SIZE, in_channels=1, out_channels=1, layers_per_block=1, block_out_channels=(32, 64),
+            down_block_types=("DownBlock2D", "AttnDownBlock2D"),
+            up_block_types=("AttnUpBlock2D", "UpBlock2D"), norm_num_groups=8, attention_head_dim=8,
+        )  # fmt: skip
+
+    def forward(self, batch, noise):
+        guess = self.unet(0.7 * batch["pixels"] + 0.7 * noise["eps"], noise["t"], return_dict=False)[0]
+        return (guess - noise["eps"]).square().flatten(1).mean(1)
+
+
+class Model(nn.Module):
+    """A generator's model for `fit`: one phase of noise prediction."""
+
+    def __init__(self, steps, batch):
+        super().__init__()
+        self.net, self.steps, self.batch = Loss(), steps, batch
+
+    def phases(self):
+        return [Phase("denoise", self.net, draw, self.steps, 3e-4, self.batch, ema=0.999)]
+
+    def sample(self, labels, rng, progress):
+        raise NotImplementedError
+
+
+class Fixed:
+    """A mechanism of fixed noise: calibration happens once a training and is no part of a step."""
+
+    kind, adjacency, protects = "gradients", "zero-out", "a benchmark"
+    epsilon, delta, clip_norm, tiles_per_step, noise_draws = 8.0, 1e-4, 1.0, 1, DRAWS
+
+    def __init__(self, patients):
+        self.physical_patients = patients
+
+    def sampling_rate(self, patients):
+        return 1.0
+
+    def noisy_sum(self, like, noise_multiplier, patients):
+        return GaussianSum(like, 1.0, 1.0, 1.0)
+
+
+def draw(n, rng):
+    return {
+        "eps": torch.randn(n, 1, SIZE, SIZE, generator=rng),
+        "t": torch.randint(0, 1000, (n,), generator=rng),
+    }
+
+
+def records(patients):
+    pixels = np.random.default_rng(0).integers(0, 256, (patients, SIZE, SIZE, 1), dtype=np.uint8)
+    return Records(pixels, {"patient": np.array([f"p{i:03d}" for i in range(patients)])})
+
+
+def plain_step(patients, device):
+    """The same records × draws in one ordinary minibatch, AdamW and moving average."""
+    run, feed = (
+        PhaseRun(phase := Model(1, patients * DRAWS).to(device).phases()[0]),
+        Feed(records(patients), (), device),
+    )
+    rng, rows = torch.Generator().manual_seed(0), np.repeat(np.arange(patients), DRAWS)
+
+    def step():
+        noise = {k: t.to(device) for k, t in draw(len(rows), rng).items()}
+        loss = phase.module(feed.batch(rows), noise).mean()
+        run.apply(list(torch.autograd.grad(loss, list(run.parameters.values()))))
+
+    return step
+
+
+def private_step(patients, device):
+    """The product's: coins, draws, one gradient per patient, clip, noise, AdamW, moving average."""
+    phase = Model(1, 1).to(device).phases()[0]
+    run, mechanism = PhaseRun(phase), Fixed(patients)
+    door = mechanism.noisy_sum(list(run.parameters.values()), 1.0, patients)
+    steps = PrivateSteps(
+        phase, list(run.parameters), Feed(records(patients), (), device), mechanism, door, patients, device
+    )
+    return lambda: run.apply(steps.gradients(0))
+
+
+def opacus_step(patients, device):
+    """Opacus' functorch mode: every draw a sample; K averaged per patient before clipping, as Opacus cannot."""
+    module = Loss().to(device)
+    wrapped = GradSampleModule(module, force_functorch=True, loss_reduction="sum", batch_first=True)
+    adam = torch.optim.AdamW(module.parameters(), lr=3e-4)
+    optimiser = DPOptimizer(adam, noise_multiplier=1.0, max_grad_norm=1.0, expected_batch_size=patients)
+    feed, rng, rows = (
+        Feed(records(patients), (), device),
+        torch.Generator().manual_seed(0),
+        np.repeat(np.arange(patients), DRAWS),
+    )
+
+    def step():
+        noise = {k: t.to(device) for k, t in draw(len(rows), rng).items()}
+        wrapped(feed.batch(rows), noise).sum().backward()
+        for p in module.parameters():
+            p.grad_sample = p.grad_sample.unflatten(0, (patients, DRAWS)).mean(1)
+        optimiser.step()
+        optimiser.zero_grad()
+
+    return step
+
+
+def errors(patients=3):
+    """Largest relative error of a patient's gradient, of vmap and of Opacus' two modes."""
+    module, rng = Loss(), torch.Generator().manual_seed(1)
+    batch = {"pixels": torch.randn(patients * DRAWS, 1, SIZE, SIZE, generator=rng)}
+    noise = draw(patients * DRAWS, rng)
+    parameters = dict(module.named_parameters())
+    expected = []
+    for i in range(patients):
+        rows = slice(i * DRAWS, (i + 1) * DRAWS)
+        loss = module({"pixels": batch["pixels"][rows]}, {k: t[rows] for k, t in noise.items()}).mean()
+        expected.append(flat(torch.autograd.grad(loss, list(parameters.values()))))
+    found = {"vmap (PRIVAGAMS)": PatientGradients(module, list(parameters))(batch, noise, patients)}
+    for name, functorch in (("Opacus functorch", True), ("Opacus hooks", False)):
+        other = Loss()
+        wrapped = GradSampleModule(other, force_functorch=functorch, loss_reduction="sum")
+        wrapped(batch, noise).sum().backward()
+        found[name] = [p.grad_sample.unflatten(0, (patients, DRAWS)).mean(1) for p in other.parameters()]
+    return {
+        name: max(
+            float((flat([t[i] for t in tensors]) - e).norm() / e.norm()) for i, e in enumerate(expected)
+        )
+        for name, tensors in found.items()
+    }
+
+
+def flat(tensors):
+    return torch.cat([t.flatten() for t in tensors])
+
+
+def clock(device):
+    if device == "cpu":
+        return time.process_time()
+    torch.cuda.synchronize()
+    return time.perf_counter()
+
+
+def fastest(steps, rounds, device):
+    """Least time of each step; rounds alternate, so that a slow minute meets all of them."""
+    best = dict.fromkeys(steps, float("inf"))
+    for step in steps.values():
+        step()
+    for _ in range(rounds):
+        for name, step in steps.items():
+            start = clock(device)
+            step()
+            best[name] = min(best[name], clock(device) - start)
+    return best
+
+
+def overhead(rounds, device, steps=50, batch=32):
+    """`fit` against a bare loop of the same computations: 50 steps, one block, one checkpoint, weights."""
+    best = {"bare": float("inf"), "fit": float("inf")}
+    for _ in range(rounds):
+        start = clock(device)
+        bare_loop(steps, batch, device)
+        best["bare"] = min(best["bare"], clock(device) - start)
+        with tempfile.TemporaryDirectory() as folder:
+            start = clock(device)
+            fit(
+                Model(steps, batch), records(64), None, Space(SIZE, 1), None, 64, 0, Path(folder), None,
+                lambda done, total: None, device=device,
+            )  # fmt: skip
+            best["fit"] = min(best["fit"], clock(device) - start)
+    return best
+
+
+def bare_loop(steps, batch, device):
+    net = Loss().to(device)
+    average = [p.detach().clone() for p in net.parameters()]
+    pixels = torch.from_numpy(records(64).pixels).permute(0, 3, 1, 2).float().div(127.5).sub(1).contiguous()
+    adam, rng = (
+        torch.optim.AdamW(net.parameters(), lr=3e-4, weight_decay=0.0),
+        torch.Generator().manual_seed(0),
+    )
+    for _ in range(steps):
+        rows = torch.randint(0, len(pixels), (batch,), generator=rng)
+        noise = {k: t.to(device) for k, t in draw(batch, rng).items()}
+        net({"pixels": pixels[rows].to(device)}, noise).mean().backward()
+        adam.step()
+        adam.zero_grad(set_to_none=True)
+        with torch.no_grad():
+            torch._foreach_lerp_(average, list(net.parameters()), 0.001)
+
+
+def main():
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--patients", type=int, default=8)
+    parser.add_argument("--device", default="cpu")
+    asked = parser.parse_args()
+    torch.set_num_threads(1)
+    warnings.filterwarnings("ignore", message=r"(?s).*batching rule for aten::_scaled_dot_product")
+    warnings.filterwarnings("ignore", category=FutureWarning, module="torch")
+    warnings.filterwarnings("ignore", message=".*[Ff]ull backward hook")
+    entries = sum(p.numel() for p in Loss().parameters())
+    device, patients = asked.device, asked.patients
+    makers = {"without privacy": plain_step, "PRIVAGAMS": private_step, "Opacus functorch": opacus_step}
+    best = fastest({name: make(patients, device) for name, make in makers.items()}, asked.rounds, device)
+    noise = fastest({"noise": lambda: entropy.gaussian(torch.Size([entries]), 1.0)}, asked.rounds, device)[
+        "noise"
+    ]
+    wrong = errors()
+    print(
+        f"UNet2DModel {SIZE} px, {entries / 1e6:.2f} M parameters, {patients} patients, K = {DRAWS}, {device}"
+    )
+    print(f"{'step':24}{'ms':>10}{'ratio':>8}{'gradient error':>17}")
+    shown = {"PRIVAGAMS": "vmap (PRIVAGAMS)"}
+    for name, seconds in best.items():
+        error = wrong.get(shown.get(name, name))
+        print(
+            f"{name:24}{1e3 * seconds:10.1f}{seconds / best['without privacy']:8.2f}{error if error is None else format(error, '.1e')!s:>17}"
+        )
+    print(f"{'(Opacus hooks)':24}{'':10}{'':8}{wrong['Opacus hooks']:17.1e}")
+    print(
+        f"noise from the operating system: {1e3 * noise:.1f} ms, {noise / best['PRIVAGAMS']:.1%} of a step, {noise / entries * 1e6:.3f} s per million entries"
+    )
+    loop = overhead(max(2, asked.rounds // 3), device)
+    print(
+        f"50 steps without privacy: bare loop {loop['bare']:.2f} s, fit {loop['fit']:.2f} s, overhead {loop['fit'] / loop['bare'] - 1:+.1%}"
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,5 @@
+"""`python -m privagams` is `privagams`."""
+
+from privagams.cli import main
+
+main()

@@ -1,0 +1,87 @@
+"""What a plan would spend, priced before anything runs, and the refusal of what goes beyond the budget."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from attrs import frozen
+
+from privagams.errors import BudgetError
+from privagams.plan import Stage
+from privagams.roles import Space, Summarised
+
+if TYPE_CHECKING:
+    from privagams.run import Prepared
+
+
+@frozen
+class Forecast:
+    """The budget before and after a plan, in words."""
+
+    lines: tuple[str, ...]
+    refused: bool
+
+
+def forecast(prepared: Prepared, missing: Sequence[Stage]) -> Forecast:
+    """Price what the missing private trainings would add to the ledger, at the budget's δ."""
+    from privagams.ledger import Ledger
+
+    budget = prepared.pipeline.budget
+    if budget is None:
+        return Forecast((), False)
+    ledger = Ledger(prepared.home.folder)
+    before = ledger.total(budget.delta).epsilon
+    fits = [stage for stage in missing if stage.verb == "fit" and stage.settings["mechanism"] is not None]
+    events: list[Any] = []
+    for stage in fits:
+        # What an interrupted training has reserved is in the ledger already; its whole stays within its target.
+        if not ledger.spent(fit=stage.key):
+            events += planned_events(prepared, stage)
+    after = ledger.would_total([(members(prepared), events)], budget.delta).epsilon if events else before
+    lines = [
+        f"Budget of data set {prepared.pipeline.source.dataset}: ε = {budget.epsilon:g} at δ = {budget.delta:g}; "
+        f"spent so far {before:.2f}, after this plan {after:.2f}."
+    ]
+    if after > budget.epsilon:
+        lines.append(
+            f"Refused: ε = {after:.2f} is more than the {budget.epsilon:g} of [budget]. Lower a release's epsilon, "
+            "leave a release out, or have the data set's owner raise the budget."
+        )
+    return Forecast(tuple(lines), after > budget.epsilon)
+
+
+def refuse_beyond_budget(prepared: Prepared, missing: Sequence[Stage]) -> None:
+    """Raise `BudgetError` (exit 4) before anything runs, when the plan goes beyond the budget."""
+    if not any(stage.verb == "fit" and stage.settings["mechanism"] is not None for stage in missing):
+        return
+    found = forecast(prepared, missing)
+    if found.refused:
+        raise BudgetError("\n".join(found.lines))
+
+
+def planned_events(prepared: Prepared, stage: Stage) -> list[Any]:
+    """The noisy sums that a training would make, as events for the accountant."""
+    from privagams.noise_plan import Stretch, plan_noise
+    from privagams.stages import build
+
+    patients = stage.settings["patients"]
+    mechanism = build(prepared.registry, "mechanisms", stage.settings["mechanism"])
+    tiles = prepared.pipeline.tiles
+    space = Space(tiles.size, tiles.channels, tuple(stage.settings["classes"]))
+    model = build(prepared.registry, "generators", stage.settings["generator"]).model(space, stage.seed)
+    stretches = [Stretch(1, 1)]
+    if not isinstance(model, Summarised):
+        phases = [phase for phase in model.phases() if phase.data == "members"]
+        stretches = [Stretch(phase.steps, phase.steps, phase.share) for phase in phases]
+    doses = plan_noise(mechanism, stretches, patients)
+    return [mechanism.event(dose.noise_multiplier, dose.steps, patients) for dose in doses if dose.steps]
+
+
+def members(prepared: Prepared) -> list[str]:
+    """Pseudonyms of the patients who will be members: decided by salt and patient alone, before any reading."""
+    from privagams.splits import MEMBER, role_of
+
+    settings, salt = prepared.pipeline.split, prepared.home.salt
+    patients = sorted({image.patient for image in prepared.images})
+    return [patient for patient in patients if role_of(settings, salt, patient) == MEMBER]

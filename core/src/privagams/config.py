@@ -1,0 +1,278 @@
+"""Configuration: pipeline.toml to `Pipeline`, with every fault at once, before anything runs."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import attrs
+
+from privagams.component import Use
+from privagams.errors import ConfigError
+from privagams.pipeline import (
+    API,
+    NAME,
+    BudgetSettings,
+    Pipeline,
+    PluginSettings,
+    PublicSettings,
+    ReleaseSettings,
+    ReportSettings,
+    SourceSettings,
+    SplitSettings,
+)
+from privagams.plugins import Registry, discover
+from privagams.settings import Faults, structure, suggest, to_plain
+from privagams.tiles import TileSettings
+
+_TABLES: dict[str, tuple[type, bool]] = {
+    "tiles": (TileSettings, True),
+    "split": (SplitSettings, False),
+    "public": (PublicSettings, True),
+    "budget": (BudgetSettings, False),
+    "plugins": (PluginSettings, False),
+    "report": (ReportSettings, False),
+}
+_TOP = ("api", "name", "seed", "source", *_TABLES, "releases", "attacks", "metrics")
+
+
+def load(
+    path: Path, overrides: Sequence[str] = (), registry: Registry | None = None
+) -> tuple[Pipeline, Registry]:
+    """Read and check `path`; raises `ConfigError` listing every fault with its TOML path.
+
+    `overrides`: "releases.0.mechanism.epsilon=4", applied before anything is checked.
+    """
+    document = _parse(path)
+    for override in overrides:
+        _override(document, override)
+    return check(document, path.resolve().parent, registry)
+
+
+def check(
+    document: Mapping[str, Any], folder: Path, registry: Registry | None = None
+) -> tuple[Pipeline, Registry]:
+    """Structure a parsed document. Paths in it are relative to `folder`."""
+    if document.get("api") != API:
+        raise ConfigError(
+            f"api: expected {API}, found {document.get('api', 'nothing')!r}; "
+            f"write `api = {API}`, or install the privagams that reads this file"
+        )
+    if registry is None:
+        allow = document.get("plugins", {})
+        registry = discover(allow.get("allow") if isinstance(allow, Mapping) else None)
+    registry.refuse_clashes()
+    return _Checker(document, registry, folder).pipeline(), registry
+
+
+class _Checker:
+    """Collects faults while structuring one document."""
+
+    def __init__(self, document: Mapping[str, Any], registry: Registry, folder: Path) -> None:
+        self.document, self.registry, self.folder = document, registry, folder
+        self.problems: list[str] = []
+
+    def pipeline(self) -> Pipeline:
+        for key in self.document:
+            if key not in _TOP:
+                self.problems.append(f"{key}: unknown setting{suggest(key, list(_TOP))}")
+        name, seed = self._name(), self._seed()
+        source = self._source()
+        tables = {key: self._table(key, *spec) for key, spec in _TABLES.items()}
+        releases = self._releases()
+        attacks, metrics = self._uses("attacks"), self._uses("metrics")
+        if not self.problems:
+            self._together(releases, tables)
+        if self.problems:
+            raise ConfigError(self.problems)
+        made = {k: v for k, v in tables.items() if v is not None}
+        made.setdefault("split", SplitSettings())
+        pipeline = Pipeline(
+            name=name, seed=seed, source=source, releases=releases, attacks=attacks, metrics=metrics,
+            folder=self.folder, **made,
+        )  # fmt: skip
+        return attrs.evolve(pipeline, resolved=_resolved(pipeline))
+
+    def _name(self) -> str:
+        name = self.document.get("name")
+        if not isinstance(name, str) or not re.fullmatch(NAME, name):
+            self.problems.append(f"name: expected letters, digits, '.', '_' or '-', found {name!r}")
+            return ""
+        return name
+
+    def _seed(self) -> int:
+        seed = self.document.get("seed", 0)
+        if type(seed) is not int or seed < 0:
+            self.problems.append(f"seed: expected a whole number from 0, found {seed!r}")
+            return 0
+        return seed
+
+    def _structure(self, path: str, value: Any, target: type) -> Any:
+        try:
+            return structure(value, target)
+        except Faults as faults:
+            self.problems += [f"{path}{inner}: {text}" for inner, text in faults.found]
+            return None
+
+    def _table(self, key: str, target: type, required: bool) -> Any:
+        if key not in self.document:
+            if required:
+                self.problems.append(f"{key}: required table missing; add [{key}]")
+            return None
+        return self._structure(key, self.document[key], target)
+
+    def _source(self) -> Any:
+        table = self.document.get("source")
+        if not isinstance(table, Mapping):
+            self.problems.append("source: required table missing; add [source]")
+            return None
+        known = {f.name for f in attrs.fields(SourceSettings)} - {"reader"}
+        own = {k: v for k, v in table.items() if k in known}
+        reader = self._component("source", "readers", {k: v for k, v in table.items() if k not in known})
+        if reader is None:
+            reader = Use("")
+        made = self._structure("source", own | {"reader": {"use": reader.name, **reader.settings}}, SourceSettings)
+        return attrs.evolve(made, reader=reader) if made is not None else None
+
+    def _uses(self, role: str) -> list[Use]:
+        items = self.document.get(role, [])
+        if not isinstance(items, list):
+            self.problems.append(f"{role}: expected tables, each [[{role}]]")
+            return []
+        made = [self._component(f"{role}[{i}]", role, item) for i, item in enumerate(items)]
+        return [use for use in made if use is not None]
+
+    def _component(self, path: str, role: str, value: Any) -> Use | None:
+        """Check a reference: the name is registered and its settings fit. Settings become an object."""
+        try:
+            use = structure(value, Use)
+        except Faults as faults:
+            self.problems += [f"{path}: {text}" for _, text in faults.found]
+            return None
+        offer = self.registry.find(role, use.name)
+        if offer is None:
+            self.problems.append(f"{path}.use: {self.registry.missing(role, use.name)}")
+            return None
+        target = offer.component.settings
+        if target is None:
+            self.problems += [f"{path}.{k}: {use.name!r} takes no settings" for k in use.settings]
+            return use
+        made = self._structure(path, dict(use.settings), target)
+        if made is None:
+            return None
+        for field in attrs.fields(target):
+            if "role" in field.metadata and (inner := getattr(made, field.name)) is not None:
+                self._component(f"{path}.{field.name}", field.metadata["role"], {"use": inner.name, **inner.settings})
+        return Use(use.name, to_plain(made))
+
+    def _releases(self) -> list[ReleaseSettings]:
+        items = self.document.get("releases", [])
+        if not isinstance(items, list):
+            self.problems.append("releases: expected tables, each [[releases]]")
+            return []
+        made = [self._release(f"releases[{i}]", item) for i, item in enumerate(items)]
+        releases = [release for release in made if release is not None]
+        seen: set[str] = set()
+        for index, release in enumerate(releases):
+            if release.name in seen:
+                self.problems.append(f"releases[{index}].name: {release.name!r} is used twice; rename one")
+            seen.add(release.name)
+        return releases
+
+    def _release(self, path: str, item: Any) -> ReleaseSettings | None:
+        release = self._structure(path, item, ReleaseSettings)
+        if release is None:
+            return None
+        uses = {
+            role: self._component(f"{path}.{role}", f"{role}s", item[role])
+            for role in ("generator", "mechanism")
+            if role in item
+        }
+        if None in uses.values():
+            return None
+        self.problems += [f"{path}{text}" for text in _release_faults(release, self.registry)]
+        return attrs.evolve(release, **uses)
+
+    def _together(self, releases: list[ReleaseSettings], tables: Mapping[str, Any]) -> None:
+        if tables["budget"] is None and any(r.mechanism for r in releases):
+            self.problems.append(
+                "budget: required when a release has a mechanism; add [budget] with epsilon and delta, "
+                "the most this data set may ever spend"
+            )
+        for name in tables["public"].classes:
+            if not name:
+                self.problems.append("public.classes: a class needs a name")
+
+
+def _release_faults(release: ReleaseSettings, registry: Registry) -> list[str]:
+    faults = []
+    if release.of == "drawn":
+        if release.generator is None:
+            faults.append(".generator: required for drawn images; name one, or set of = \"members\"")
+        if release.images is None:
+            faults.append(".images: required for drawn images: how many to draw")
+    else:
+        if release.images is not None or release.weights:
+            faults.append(".of: copies of members take neither images nor weights")
+        if release.generator or release.mechanism:
+            faults.append(".of: copies of members take no generator or mechanism: no installed mechanism randomises images")
+    if release.mechanism is None and not release.yardstick:
+        faults.append(".mechanism: missing, so nothing would protect the patients; add one, or set yardstick = true")
+    if release.mechanism is not None and release.yardstick:
+        faults.append(".yardstick: a yardstick has no mechanism; remove one of the two")
+    if release.generator and release.mechanism:
+        generator = registry.find("generators", release.generator.name)
+        mechanism = registry.find("mechanisms", release.mechanism.name)
+        if generator and mechanism and generator.component.training != mechanism.component.training:
+            fitting = [
+                o.component.name
+                for o in registry.offers
+                if o.role == "mechanisms" and o.component.training == generator.component.training
+            ]
+            faults.append(
+                f".mechanism: {release.mechanism.name!r} protects {mechanism.component.training}, but generator "
+                f"{release.generator.name!r} learns from {generator.component.training}; fitting mechanisms: "
+                f"{', '.join(fitting) or 'none installed'}"
+            )
+    return faults
+
+
+def _parse(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ConfigError(f"{path}: no such file; name a pipeline.toml") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
+        raise ConfigError(f"{path}: not readable as TOML: {error}") from error
+
+
+def _override(document: dict[str, Any], text: str) -> None:
+    key, separator, value = text.partition("=")
+    if not separator:
+        raise ConfigError(f"--set {text}: expected PATH=VALUE, such as releases.0.mechanism.epsilon=4")
+    try:
+        parsed = tomllib.loads(f"value = {value}")["value"]
+    except tomllib.TOMLDecodeError:
+        parsed = value
+    steps = key.strip().replace("[", ".").replace("]", "").split(".")
+    place: Any = document
+    try:
+        for step in steps[:-1]:
+            place = place[int(step)] if isinstance(place, list) else place.setdefault(step, {})
+        if isinstance(place, list):
+            place[int(steps[-1])] = parsed
+        else:
+            place[steps[-1]] = parsed
+    except (ValueError, IndexError, TypeError, AttributeError):
+        raise ConfigError(f"--set {text}: there is no {key.strip()} in the file") from None
+
+
+def _resolved(pipeline: Pipeline) -> dict[str, Any]:
+    plain = to_plain(pipeline)
+    for hidden in ("folder", "resolved"):
+        plain.pop(hidden)
+    reader = plain["source"].pop("reader")
+    return {"api": API, **plain, "source": {**reader, **plain["source"]}}

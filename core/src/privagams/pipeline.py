@@ -1,0 +1,176 @@
+"""The pipeline file as data: one frozen class per table of pipeline.toml."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from attrs import field, frozen, validators
+
+from privagams.component import Use
+from privagams.tiles import TileSettings
+
+API = 1
+NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}"
+
+
+def _named(doc: str, **more: Any) -> Any:
+    return field(validator=validators.matches_re(NAME), metadata={"doc": doc}, **more)
+
+
+@frozen
+class ColumnNames:
+    """Which column of the table holds what."""
+
+    file: str = field(default="file", metadata={"doc": "path of the image, relative to the table"})
+    patient: str = field(default="patient_id", metadata={"doc": "who is protected"})
+    slide: str = field(default="slide_id", metadata={"doc": "which slide an image is of"})
+    label: str = "label"
+    mpp: str = field(default="mpp", metadata={"doc": "µm per px, where the file does not say"})
+    block: str = "block"
+    section: str = "section"
+    scanner: str = "scanner"
+    site: str = "site"
+    date: str = "date"
+
+
+@frozen
+class SourceSettings:
+    """[source]: which images, through which reader, in the name of which data set."""
+
+    reader: Use
+    dataset: str = _named("names the ledger")
+    table: str = field(metadata={"doc": "CSV file with one row per image, relative to pipeline.toml"})
+    files: str | None = field(default=None, metadata={"doc": "glob that narrows the table's files"})
+    columns: ColumnNames = ColumnNames()
+    labels: Mapping[str, str] = field(factory=dict, metadata={"doc": "renames labels of the table"})
+    memory_gib: float = field(
+        default=4.0, validator=validators.gt(0), metadata={"doc": "address space of a reading process, GiB"}
+    )
+    seconds: float = field(
+        default=120.0, validator=validators.gt(0), metadata={"doc": "longest time for one read, s"}
+    )
+
+
+@frozen
+class SplitSettings:
+    """The table `[split]`. Patients that are neither members nor reference are non-members."""
+
+    members: float = field(
+        default=0.6,
+        validator=[validators.gt(0), validators.lt(1)],
+        metadata={"doc": "share of patients whose images are trained on or released"},
+    )
+    reference: float = field(
+        default=0.0,
+        validator=[validators.ge(0), validators.lt(1)],
+        metadata={"doc": "share of patients treated as public; a claim of ε = inf goes with it"},
+    )
+    auxiliary: float = field(
+        default=0.5,
+        validator=[validators.ge(0), validators.lt(1)],
+        metadata={"doc": "share of a patient's slides (else images) that the adversary holds; 0 for none"},
+    )
+    same_image: bool = field(
+        default=False,
+        validator=validators.instance_of(bool),
+        metadata={"doc": "cut a patient's only image in two, one half auxiliary; marked, never headlined"},
+    )
+
+    def __attrs_post_init__(self) -> None:
+        if self.members + self.reference >= 1:
+            raise ValueError(
+                f"members and reference: expected a sum below 1, so that non-members are left, "
+                f"found {self.members:g} + {self.reference:g}; lower one of them"
+            )
+
+
+@frozen
+class PublicSettings:
+    """[public]: what is said openly about the data, and so needs no budget."""
+
+    patients: int = field(validator=validators.ge(1), metadata={"doc": "number of patients, or a lower bound"})
+    classes: Mapping[str, float] = field(factory=dict, metadata={"doc": "labels of drawn images, with shares"})
+
+    def __attrs_post_init__(self) -> None:
+        if self.classes and abs(sum(self.classes.values()) - 1) > 1e-6:
+            raise ValueError(f"the shares of classes add up to {sum(self.classes.values()):g}; they must add up to 1")
+        if any(share <= 0 for share in self.classes.values()):
+            raise ValueError("every class needs a share above 0")
+
+
+@frozen
+class BudgetSettings:
+    """[budget]: of this data set, over all releases ever."""
+
+    epsilon: float = field(validator=validators.gt(0))
+    delta: float = field(validator=[validators.gt(0), validators.lt(1)])
+
+
+@frozen
+class ReleaseSettings:
+    """[[releases]]: what would leave the building."""
+
+    name: str = _named("names the release, its folder and its report card")
+    of: Literal["drawn", "members"] = field(
+        default="drawn", metadata={"doc": "images drawn by a generator, or copies of members' images"}
+    )
+    images: int | None = field(
+        default=None, validator=validators.optional(validators.ge(1)), metadata={"doc": "how many are drawn"}
+    )
+    generator: Use | None = field(default=None, metadata={"role": "generators"})
+    mechanism: Use | None = field(default=None, metadata={"role": "mechanisms"})
+    yardstick: bool = field(default=False, metadata={"doc": "shows what no protection costs; never leaves"})
+    weights: bool = field(default=False, metadata={"doc": "the model itself would leave too"})
+    seed: int | None = field(default=None, metadata={"doc": "of this release; the pipeline's by default"})
+
+
+@frozen
+class PluginSettings:
+    """[plugins]: which distributions may take part."""
+
+    allow: list[str] | None = field(
+        default=None, metadata={"doc": '"distribution", "distribution==version" or with " sha256:HEX"'}
+    )
+
+
+@frozen
+class ReportSettings:
+    """[report]: what the public page may say."""
+
+    public_figures: bool = field(
+        default=False, metadata={"doc": "show figures computed from members, outside the claim"}
+    )
+    licence: str = field(default="not stated", metadata={"doc": "of what is released"})
+
+
+@frozen
+class Pipeline:
+    """One pipeline.toml, checked."""
+
+    name: str
+    source: SourceSettings
+    tiles: TileSettings
+    split: SplitSettings
+    public: PublicSettings
+    releases: list[ReleaseSettings]
+    attacks: list[Use]
+    metrics: list[Use]
+    seed: int = 0
+    budget: BudgetSettings | None = None
+    plugins: PluginSettings = PluginSettings()
+    report: ReportSettings = ReportSettings()
+    folder: Path = Path()
+    """Where pipeline.toml lies; paths in it are relative to this."""
+    resolved: Mapping[str, Any] = field(factory=dict)
+    """All settings with defaults filled in, as plain values."""
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        return tuple(self.public.classes)
+
+    @property
+    def public_members(self) -> int:
+        """How many members to reckon with: the stated number of patients times the stated share, never a count."""
+        return max(1, round(self.public.patients * self.split.members))

@@ -1,0 +1,56 @@
+"""`privagams plan`: what would run, what is done already, how long, and the budget before and after."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.table import Table
+
+from privagams.errors import ExitCode
+from privagams.journal import duration
+
+if TYPE_CHECKING:
+    from privagams.run import Prepared
+
+
+def show_plan(prepared: Prepared) -> int:
+    """Print the plan; runs nothing. Exit code 4 when the budget would refuse it."""
+    from privagams.budget import forecast
+
+    console = Console()
+    times = past_seconds(prepared.run_folder / "events.jsonl")
+    table = Table("stage", "with", "state", box=None, header_style="bold")
+    missing = {stage.artifact for stage in prepared.plan.missing(prepared.store)}
+    for stage in prepared.plan.stages:
+        state = "done"
+        if stage.artifact in missing:
+            state = f"to do, took {duration(times[stage.name])} last time" if stage.name in times else "to do"
+        table.add_row(stage.name, ", ".join(sorted(set(stage.components.values()))), state)
+    console.print(table)
+    patients = len({image.patient for image in prepared.images})
+    console.print(f"{len(prepared.images)} images of {patients} patients; {len(missing)} of "
+                  f"{len(prepared.plan.stages)} stages to do.", highlight=False)  # fmt: skip
+    lost = [image.path for image in prepared.images if not image.path.is_file()]
+    for path in lost[:5]:
+        console.print(f"no such file: {path}", style="yellow", markup=False)
+    spending = forecast(prepared, prepared.plan.missing(prepared.store))
+    for line in spending.lines:
+        console.print(line, markup=False, highlight=False)
+    return int(ExitCode.REFUSED if spending.refused else ExitCode.OK)
+
+
+def past_seconds(log: Path) -> dict[str, float]:
+    """How long each stage took when it last ended."""
+    seconds: dict[str, float] = {}
+    if log.is_file():
+        for line in log.read_text(encoding="utf-8").splitlines():
+            try:
+                event = json.loads(line)
+            except json.JSONDecodeError:  # a line cut short by a crash
+                continue
+            if event.get("event") == "end":
+                seconds[event["stage"]] = event["seconds"]
+    return seconds

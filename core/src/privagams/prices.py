@@ -1,0 +1,55 @@
+"""What the worst-off patient pays, each composition priced once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence, Set
+from typing import Protocol
+
+from attrs import field, frozen
+
+from privagams import accounting
+from privagams.books import Charge, worst_off
+from privagams.events import NoisySumCost, Spending
+
+Price = Callable[[Spending, float], tuple[float, str]]
+
+
+class Budget(Protocol):
+    """The most that any patient of a data set may lose, over all releases ever."""
+
+    @property
+    def epsilon(self) -> float: ...
+    @property
+    def delta(self) -> float: ...
+
+
+ReplaceOne = Callable[[Spending, float], float | None]
+
+
+@frozen
+class Cost:
+    """The price of one composition."""
+
+    spent: Spending
+    epsilon: float
+    accountant: str
+
+
+@frozen(eq=False)
+class Prices:
+    """Prices as `accounting` gives them, remembered: a ledger asks for the same ones at every block."""
+
+    _price: Price = field(default=accounting.price, alias="price")
+    replace_one: ReplaceOne = accounting.replace_one
+    _known: dict[tuple[frozenset[tuple[NoisySumCost, int]], float], Cost] = field(factory=dict, init=False)
+
+    def of(self, spent: Spending, delta: float) -> Cost:
+        key = frozenset(spent.items()), delta
+        if key not in self._known:
+            self._known[key] = Cost(spent, *self._price(spent, delta))
+        return self._known[key]
+
+    def worst(self, charges: Sequence[Charge], delta: float, among: Set[str] | None = None) -> Cost:
+        """What the patient (of those in `among`) pays who has lost most."""
+        costs = [self.of(spent, delta) for spent in worst_off(charges, among)]
+        return max(costs, key=lambda cost: cost.epsilon, default=self.of({}, delta))

@@ -1,0 +1,323 @@
+"""From finished stages to the report: judges attacks, prices claims from the ledger, and writes the pages."""
+
+from __future__ import annotations
+
+import json
+import platform
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from attrs import frozen
+
+from privagams.accounting import Claim
+from privagams.approval_file import approvals
+from privagams.errors import ExitCode
+from privagams.evidence import Measurement
+from privagams.judge import Truth, Verdict, gate, judge, rank_probes, tpr_cap, truth_of
+from privagams.judge import words as judge_words
+from privagams.judge.gate import Gate
+from privagams.ledger import Ledger
+from privagams.pipeline import ReleaseSettings
+from privagams.plan import Stage
+from privagams.plan_words import past_seconds
+from privagams.report import data
+from privagams.report.files import write_report as write_pages
+from privagams.report.odds import delta_warning
+from privagams.splits import SplitTable
+from privagams.stages import open_released, rng_of, true_patients
+from privagams.store import digest, file_digest, write_text
+
+if TYPE_CHECKING:
+    from privagams.run import Prepared
+
+_EXAMPLES = 24
+_WORST_SHOWN = 5
+FILES = ("report.html", "report.json", "public.html", "public.json")
+
+
+def write_report(
+    prepared: Prepared, failed: Mapping[str, tuple[str, int]], anew: bool = False
+) -> tuple[bool, ExitCode]:
+    """Write the four report files where anything they rest on has changed.
+
+    Returns whether they were written, and REFUSED when the gate refused a release.
+    """
+    if not prepared.pipeline.releases:
+        return False, ExitCode.OK
+    ledger = Ledger(prepared.home.folder)
+    key = digest(
+        [
+            [s.artifact for s in prepared.plan.stages], sorted(failed), str(ledger.head),
+            approvals(prepared.run_folder), prepared.pipeline.resolved["report"],
+        ]
+    )  # fmt: skip
+    mark = prepared.run_folder / "report.key"
+    state = json.loads(mark.read_text()) if mark.is_file() else {}
+    if not anew and state.get("key") == key and all((prepared.run_folder / name).is_file() for name in FILES):
+        return False, ExitCode(state["verdict"])
+    made = _Assembly(prepared, failed, ledger).report()
+    write_pages(made.report, prepared.run_folder, prepared.pipeline.report.public_figures)
+    verdict = ExitCode.REFUSED if made.gate.refused else ExitCode.OK
+    refused = sorted({test.bound.release for test in made.gate.refused})
+    write_text(mark, json.dumps({"key": key, "verdict": int(verdict), "refused": refused}))
+    for release in refused:
+        ledger.record_refusal(
+            run=prepared.pipeline.name, release=release, who="the gate",
+            report=file_digest(prepared.run_folder / "report.html"), run_folder=prepared.run_folder,
+        )  # fmt: skip
+    return True, verdict
+
+
+def build_report(prepared: Prepared) -> data.Report:
+    """The report as it stands now, not written anywhere."""
+    return _Assembly(prepared, {}, Ledger(prepared.home.folder)).report().report
+
+
+@frozen
+class _Made:
+    report: data.Report
+    gate: Gate
+
+
+class _Assembly:
+    """Gathers one report. Only this and the judge see scores and truth together."""
+
+    def __init__(self, prepared: Prepared, failed: Mapping[str, tuple[str, int]], ledger: Ledger) -> None:
+        self.p, self.failed, self.ledger = prepared, failed, ledger
+        self.split = SplitTable.load(self._folder(prepared.plan.of("split")[0]) / "split.parquet")
+        self.not_run: list[data.NotRun] = []
+        self.warnings: list[str] = []
+        self.seconds = past_seconds(prepared.run_folder / "events.jsonl")
+        self.delta = prepared.pipeline.budget.delta if prepared.pipeline.budget else 0.0
+
+    def report(self) -> _Made:
+        pipeline = self.p.pipeline
+        complete = [r for r in pipeline.releases if self._complete(r)]
+        claims = {r.name: self._claim(r) for r in complete}
+        verdicts = {r.name: self._verdicts(r, claims[r.name]) for r in complete}
+        outcome = gate([verdict for found in verdicts.values() for verdict, _ in found])
+        refused = {test.bound.release for test in outcome.refused}
+        total = self.ledger.total(self.delta) if self.delta else None
+        releases = tuple(
+            self._release(r, claims[r.name], verdicts[r.name], r.name in refused, total) for r in complete
+        )
+        facts = self._facts(self.p.plan.of("tile")[0])
+        for release in complete:
+            warning = delta_warning(_page_claim(claims[release.name]), pipeline.public.patients)
+            if warning and not release.yardstick:
+                self.warnings.append(f"{release.name}: {warning}")
+        report = data.Report(
+            pipeline=pipeline.name,
+            dataset=pipeline.source.dataset,
+            created=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+            public_patients=pipeline.public.patients,
+            releases=releases,
+            provenance=self._provenance(),
+            total=_page_claim(total) if total else None,
+            budget=self._budget(total),
+            counts=self._counts(facts),
+            failures=data.Failures(facts["images"], len(facts["skipped"]), len(facts["failed"])),
+            not_run=tuple(self.not_run),
+            warnings=tuple(self.warnings),
+            plugins=self._plugins(),
+            gate=data.Gate(len(outcome.tests), outcome.level, judge_words.of_gate(outcome)),
+        )
+        return _Made(report, outcome)
+
+    def _complete(self, release: ReleaseSettings) -> bool:
+        stages = [s for s in self.p.plan.stages if s.release == release.name and s.verb in ("fit", "release")]
+        lost = [s for s in stages if not self.p.store.has(s.verb, s.key)]
+        if lost:
+            reason = self.failed.get(lost[0].artifact, ("not done", 0))[0].splitlines()[-1]
+            self.warnings.append(f"{release.name} is missing from this report: {lost[0].name}: {reason}")
+        return not lost
+
+    def _claim(self, release: ReleaseSettings) -> Claim | None:
+        """What the ledger holds for this release's fit, priced; never what a checkpoint says."""
+        if release.mechanism is None:
+            return None
+        from privagams.accounting import claim
+
+        fit = self.p.plan.of("fit", release.name)[0]
+        return claim(self.ledger.spent(fit=fit.key), float(release.mechanism.settings["delta"]))
+
+    def _verdicts(self, release: ReleaseSettings, claim: Claim | None) -> list[tuple[Verdict, Truth]]:
+        found = []
+        released = self.p.plan.of("release", release.name)[0]
+        groups = true_patients(self.p.context, released.artifact)
+        for stage in self.p.plan.of("attack", release.name):
+            name = stage.settings["use"]["use"]
+            if not self.p.store.has("attack", stage.key):
+                reason = self.failed.get(stage.artifact, ("not done", 0))[0].splitlines()[-1]
+                self.not_run.append(data.NotRun(name, release.name, f"it failed: {reason}"))
+                continue
+            facts = self._facts(stage)
+            if "not_run" in facts:
+                self.not_run.append(data.NotRun(name, release.name, facts["not_run"]))
+                continue
+            truth = truth_of(self.split, np.load(self._folder(stage) / "patients.npy"), groups)
+            verdict = judge(
+                np.load(self._folder(stage) / "scores.npy"), truth, release=release.name, attack=name,
+                game=facts["game"], access=facts["access"], epsilon=claim.epsilon if claim else np.inf,
+                delta=claim.delta if claim else 0.0, rng=rng_of(stage),
+            )  # fmt: skip
+            found.append((verdict, truth))
+        return found
+
+    def _release(
+        self, release: ReleaseSettings, claim: Claim | None, verdicts: list[tuple[Verdict, Truth]], refused: bool,
+        total: Claim | None,
+    ) -> data.Release:  # fmt: skip
+        stage = self.p.plan.of("release", release.name)[0]
+        fit = next(iter(self.p.plan.of("fit", release.name)), None)
+        facts = self._facts(fit) if fit else {}
+        approved = approvals(self.p.run_folder).get(release.name)
+        status: data.Status = "yardstick" if release.yardstick else "waiting for approval"
+        if refused:
+            status = "refused by gate"
+        elif approved:
+            status = "approved"
+        return data.Release(
+            name=release.name,
+            kind="raw copies" if release.of == "members" else "drawn images",
+            status=status,
+            images=self._facts(stage)["images"],
+            yardstick=release.yardstick,
+            claims=(_page_claim(claim),) if claim else (),
+            total=_page_claim(total) if total and not release.yardstick else None,
+            generator=_chosen(release.generator),
+            mechanism=_chosen(release.mechanism),
+            attacks=tuple(self._attack(verdict, claim) for verdict, _ in verdicts),
+            metrics=self._metrics(release),
+            examples=self._examples(stage) if release.of == "drawn" else None,
+            worst_off=tuple(w for verdict, truth in verdicts for w in self._worst(release, verdict, truth)),
+            adversary=" ".join(verdict.sentence for verdict, _ in verdicts),
+            needed=_needed(facts.get("noise_to_signal"), self.p.pipeline.public.patients),
+            notes=tuple(facts.get("notes", ())),
+            approval=data.Approval(approved["who"], approved["when"]) if approved else None,
+        )
+
+    def _attack(self, verdict: Verdict, claim: Claim | None) -> data.AttackResult:
+        caps: dict[str, float] = {}
+        if claim is not None and verdict.cap is not None and verdict.headline is not None:
+            caps[verdict.headline.name] = verdict.cap
+            caps |= {
+                m.name: tpr_cap(float(m.name[4:]), claim.epsilon, claim.delta)
+                for m in verdict.measurements
+                if m.name.startswith("tpr@")
+            }
+        return data.AttackResult(
+            attack=verdict.attack, game=verdict.game, access=verdict.access, relation=verdict.relation,  # type: ignore[arg-type]
+            measurements=verdict.measurements, sentence=verdict.sentence, caps=caps, notes=verdict.not_tested,
+            gate="passed" if verdict.bounds else "",
+        )  # fmt: skip
+
+    def _metrics(self, release: ReleaseSettings) -> tuple[data.MetricResult, ...]:
+        results = []
+        for stage in self.p.plan.of("measure", release.name):
+            name = stage.settings["use"]["use"]
+            if not self.p.store.has("measure", stage.key):
+                reason = self.failed.get(stage.artifact, ("not done", 0))[0].splitlines()[-1]
+                self.warnings.append(f"{release.name}: {name} is missing: {reason}")
+                continue
+            facts = self._facts(stage)
+            measurements = tuple(Measurement(**m) for m in facts["measurements"])
+            results.append(data.MetricResult(name, facts["better"], measurements))
+        return tuple(results)
+
+    def _examples(self, stage: Stage) -> data.Examples:
+        drawn = open_released(self.p.context, stage.artifact)
+        shown = np.arange(min(_EXAMPLES, len(drawn)))
+        labels = tuple(str(label) for label in drawn.column("label")[shown])
+        return data.Examples(drawn.read(shown), labels if any(labels) else ())
+
+    def _worst(self, release: ReleaseSettings, verdict: Verdict, truth: Truth) -> list[data.WorstOff]:
+        if truth.groups is None or verdict.headline is None:
+            return []
+        stage = next(
+            s for s in self.p.plan.of("attack", release.name) if s.settings["use"]["use"] == verdict.attack
+        )
+        scores = np.load(self._folder(stage) / "scores.npy")
+        probes = rank_probes(scores, truth.groups, truth.patients, truth.relation != "same image")
+        mine = probes.top1[np.arange(len(probes.own)), probes.own]
+        worst = np.argsort(-mine, kind="stable")[:_WORST_SHOWN]
+        counts = {str(p): int((truth.groups == str(p)).sum()) for p in truth.patients[probes.own[worst]]}
+        patients = tuple(
+            data.PatientFigure(str(truth.patients[probes.own[i]]), float(mine[i]), counts[str(truth.patients[probes.own[i]])])
+            for i in worst
+        )
+        what = "share of this patient's released image files linked at the first guess"
+        return [data.WorstOff(verdict.attack, what, verdict.headline, patients, verdict.worst_off)]
+
+    def _budget(self, total: Claim | None) -> data.Budget | None:
+        budget = self.p.pipeline.budget
+        if budget is None or total is None:
+            return None
+        before = self.ledger.total(budget.delta, without_run=self.p.pipeline.name)
+        return data.Budget(
+            budget.epsilon, budget.delta, before.epsilon, before.delta if before.epsilon else 0.0,
+            total.epsilon, total.delta,
+        )  # fmt: skip
+
+    def _counts(self, facts: Mapping[str, Any]) -> tuple[data.Count, ...]:
+        split = self._facts(self.p.plan.of("split")[0])["patients"]
+        return (
+            data.Count("patients stated openly", self.p.pipeline.public.patients, private=False),
+            data.Count("patients with at least one tile or image", facts["patients"]),
+            data.Count("tiles or images read", facts["tiles"]),
+            data.Count("members (trained on or released)", split["member main"]),
+            data.Count("members with images held back for attacks", split["member auxiliary"]),
+            data.Count("non-members", split["nonmember main"]),
+        )
+
+    def _plugins(self) -> tuple[data.Plugin, ...]:
+        used: dict[tuple[str, str], set[str]] = {}
+        for stage in self.p.plan.stages:
+            for component, source in stage.components.items():
+                if component != "core":
+                    distribution, _, version = source.rpartition(" ")
+                    used.setdefault((distribution, version), set()).add(component.replace(":", ": "))
+        return tuple(data.Plugin(d, v, tuple(sorted(c))) for (d, v), c in sorted(used.items()))
+
+    def _provenance(self) -> data.Provenance:
+        from privagams.run import versions
+
+        found = versions(self.p.registry)
+        found.pop("plugins")
+        stages = tuple(
+            data.StageTime(s.name, self.seconds.get(s.name, 0.0), s.name not in self.seconds)
+            for s in self.p.plan.stages
+        )
+        hashes = {"configuration": digest(self.p.pipeline.resolved), "ledger head": str(self.ledger.head)}
+        return data.Provenance(
+            self.p.pipeline.seed, found.pop("python"), platform.system(), found, hashes, stages
+        )
+
+    def _facts(self, stage: Stage) -> dict[str, Any]:
+        return json.loads((self._folder(stage) / "facts.json").read_text())
+
+    def _folder(self, stage: Stage) -> Any:
+        return self.p.store.path(stage.verb, stage.key)
+
+
+def _page_claim(claim: Claim | None) -> data.Claim:
+    return data.Claim(**claim.to_json()) if claim else data.Claim(np.inf, 0.0)
+
+
+def _chosen(use: Any) -> data.Chosen | None:
+    return None if use is None else data.Chosen(use.name, use.settings)
+
+
+def _needed(noise_to_signal: float | None, patients: int) -> data.Needed | None:
+    """How many patients it takes for the noise on one step to be no larger than the largest signal."""
+    if noise_to_signal is None or noise_to_signal <= 1:
+        return None
+    needed = round(float(f"{noise_to_signal * patients:.2g}"))
+    return data.Needed(
+        needed,
+        f"In each training step the noise is about {noise_to_signal:.0f} times as large as the strongest signal that "
+        f"{patients:,} patients can give. With about {needed:,} patients, at the same ε and the same share of patients "
+        "in a step, the two would be equal.",
+    )

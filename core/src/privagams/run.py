@@ -1,0 +1,248 @@
+"""A run: executes the plan's missing stages, several at once, and ends with the report."""
+
+from __future__ import annotations
+
+import csv
+import os
+import platform
+import shutil
+import time
+from collections.abc import Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from attrs import frozen
+from filelock import FileLock, Timeout
+
+from privagams import __version__
+from privagams.context import Context, DatasetHome, open_home
+from privagams.errors import ConfigError, ExitCode
+from privagams.journal import Journal, duration
+from privagams.pipeline import Pipeline
+from privagams.plan import Plan, Stage, make_plan
+from privagams.plugins import Registry, discover
+from privagams.source import Digests, image_files, read_rows
+from privagams.stages import perform
+from privagams.store import Store, digest, disk_error, write_json
+from privagams.workers import Pool
+
+
+@frozen
+class Prepared:
+    """All that is known before anything runs."""
+
+    pipeline: Pipeline
+    registry: Registry
+    home: DatasetHome
+    run_folder: Path
+    images: Sequence[Any]
+    plan: Plan
+
+    @property
+    def store(self) -> Store:
+        return Store(self.run_folder / "artifacts")
+
+    @property
+    def context(self) -> Context:
+        return Context(self.pipeline, self.run_folder, self.home)
+
+
+def prepare(pipeline: Pipeline, registry: Registry, runs: Path) -> Prepared:
+    """Read the table, digest the images, make the plan. Creates the run folder, private to its owner."""
+    home = open_home(pipeline.source.dataset)
+    rows = read_rows(pipeline)
+    run_folder = runs / pipeline.name
+    try:
+        for folder in (runs, run_folder, run_folder / "artifacts", run_folder / "private"):
+            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        digests = Digests(run_folder / "private" / "digests.json")
+        images = image_files(rows, home.key)
+        content = sorted([i.patient, i.slide, i.image, i.mpp, dict(i.columns), digests.of(i.path)] for i in images)
+        digests.save()
+    except OSError as error:
+        raise disk_error(error, run_folder) from error
+    plan = make_plan(pipeline, registry, digest(content), digest([home.key.hex(), home.salt.hex()]))
+    return Prepared(pipeline, registry, home, run_folder, images, plan)
+
+
+def run(prepared: Prepared, journal: Journal, jobs: int) -> ExitCode:
+    """Execute what is missing; returns the exit code. Errors that stop everything are raised."""
+    lock = FileLock(prepared.run_folder / ".lock")
+    try:
+        with lock.acquire(timeout=0):
+            return _Run(prepared, journal, jobs).execute()
+    except Timeout:
+        raise ConfigError(
+            f"{prepared.run_folder}: another privagams run works in this folder; wait for it to end"
+        ) from None
+
+
+class _Run:
+    def __init__(self, prepared: Prepared, journal: Journal, jobs: int) -> None:
+        self.prepared, self.journal, self.jobs = prepared, journal, jobs
+        self.failed: dict[str, tuple[str, int]] = {}
+        self.code = ExitCode.OK
+
+    def execute(self) -> ExitCode:
+        from privagams.budget import refuse_beyond_budget
+        from privagams.reporting import write_report
+
+        p, started = self.prepared, time.monotonic()
+        self._describe()
+        missing = p.plan.missing(p.store)
+        refuse_beyond_budget(p, missing)
+        if missing:
+            self.journal.say(f"{len(missing)} of {len(p.plan.stages)} stages to do, in {p.run_folder}")
+        self._tile()
+        self._stages()
+        changed, verdict = write_report(p, self.failed)
+        self._close(bool(missing) or changed, started)
+        return max(self.code, verdict) if verdict else self.code
+
+    def _describe(self) -> None:
+        folder = self.prepared.run_folder
+        try:
+            write_json(folder / "pipeline.resolved.json", self.prepared.pipeline.resolved)
+            write_json(folder / "versions.json", versions(self.prepared.registry))
+        except OSError as error:
+            raise disk_error(error, folder) from error
+
+    def _tile(self) -> None:
+        """Tiling brings its own child processes, so it runs here."""
+        from privagams.tiling import tile_stage
+
+        stage = self.prepared.plan.stages[0]
+        if not self.prepared.store.has(stage.verb, stage.key):
+            self.journal.start(stage.name)
+            facts = tile_stage(
+                stage, self.prepared, self.jobs, lambda done, total: self.journal.progress(stage.name, done, total)
+            )
+            self.journal.end(stage.name)
+        else:
+            facts = read_facts(self.prepared.store, stage)
+        if facts["failed"]:
+            self._name_failures(facts["failed"])
+
+    def _name_failures(self, failed: Sequence[Sequence[str]]) -> None:
+        """Name failed files on the terminal and in a private table; nowhere else."""
+        paths = {image.image: image.path for image in self.prepared.images}
+        rows = [(str(paths.get(image, "?")), reason) for image, reason in failed]
+        for path, reason in rows:
+            self.journal.say(f"could not be read: {path}: {reason}", style="yellow")
+        with open(self.prepared.run_folder / "private" / "failed.csv", "w", newline="", encoding="utf-8") as file:
+            csv.writer(file).writerows([("file", "reason"), *rows])
+        self.code = ExitCode.PARTIAL
+
+    def _stages(self) -> None:
+        p = self.prepared
+        waiting = {s.artifact: s for s in p.plan.stages[1:] if not p.store.has(s.verb, s.key)}
+        if not waiting:
+            return
+        pool = Pool(min(self.jobs, len(waiting)))
+        try:
+            running: dict[str, Stage] = {}
+            while waiting or running:
+                self._start_ready(pool, waiting, running)
+                if not running:
+                    break
+                for message in pool.messages():
+                    self._hear(message, waiting, running)
+        finally:
+            pool.close()
+
+    def _start_ready(self, pool: Pool, waiting: dict[str, Stage], running: dict[str, Stage]) -> None:
+        done = {s.artifact for s in self.prepared.plan.stages} - set(waiting) - set(running) - set(self.failed)
+        # Long trainings first, so that they do not end up alone at the end.
+        for artifact, stage in sorted(waiting.items(), key=lambda item: item[1].verb != "fit"):
+            if not pool.idle:
+                return
+            if set(stage.inputs.values()) & set(self.failed):
+                blocked = next(a for a in stage.inputs.values() if a in self.failed)
+                self.failed[artifact] = self.failed[blocked]
+                del waiting[artifact]
+            elif set(stage.inputs.values()) <= done:
+                running[artifact] = waiting.pop(artifact)
+                self.journal.start(stage.name)
+                pool.submit((artifact, perform_in_child, (stage, self.prepared.context)))
+
+    def _hear(self, message: Any, waiting: dict[str, Stage], running: dict[str, Stage]) -> None:
+        stage = running[message.task]
+        if message.kind == "progress":
+            self.journal.progress(stage.name, *message.payload)
+            return
+        del running[message.task]
+        if message.kind == "done":
+            self.journal.end(stage.name)
+            for note in message.payload.get("notes", ()):
+                self.journal.say(f"{stage.name}: {note}", style="yellow")
+            return
+        text, code = message.payload
+        self.failed[message.task] = (text, code)
+        self.journal.fail(stage.name, text)
+        # A refusal or a configuration fault says more than "a stage failed".
+        self.code = ExitCode(code) if code in (2, 3, 4) else max(self.code, ExitCode.STAGE_FAILED, key=_weight)
+
+    def _close(self, worked: bool, started: float) -> None:
+        report = self.prepared.run_folder / "report.html"
+        took = duration(time.monotonic() - started)
+        if not worked:
+            self.journal.say("Nothing to do: every stage is done and the report is up to date.")
+        if report.is_file():
+            self.journal.say(f"Report: {report}" + (f" (after {took})" if worked else ""))
+        for release in dict.fromkeys(s.release for s in self.prepared.plan.of("release")):
+            self.journal.log("release", name=release)
+
+
+def perform_in_child(stage: Stage, context: Context, progress: Any) -> dict[str, Any]:
+    """Entry point of a worker process: finds the plugins anew and performs one stage."""
+    return perform(stage, context, discover(context.pipeline.plugins.allow), progress)
+
+
+def read_facts(store: Store, stage: Stage) -> dict[str, Any]:
+    import json
+
+    return json.loads((store.path(stage.verb, stage.key) / "facts.json").read_text())
+
+
+def versions(registry: Registry) -> dict[str, Any]:
+    """What took part: Python, platform, and every plugin with its components. No host name."""
+    plugins: dict[str, Any] = {}
+    for offer in registry.offers:
+        entry = plugins.setdefault(offer.distribution, {"version": offer.version, "components": []})
+        entry["components"].append(f"{offer.role}: {offer.component.name}")
+    found = {"privagams": __version__, "python": platform.python_version(), "platform": platform.system()}
+    for name in ("numpy", "torch", "opacus", "dp-accounting", "diffusers"):
+        try:
+            found[name] = version(name)
+        except ModuleNotFoundError:
+            continue
+    return {**found, "plugins": plugins}
+
+
+def _weight(code: ExitCode) -> int:
+    return {ExitCode.OK: 0, ExitCode.PARTIAL: 1, ExitCode.STAGE_FAILED: 2}.get(code, 3)
+
+
+def free_bytes(folder: Path) -> int:
+    return shutil.disk_usage(folder).free
+
+
+def default_jobs() -> int:
+    return max(1, min(2, os.cpu_count() or 1))
+
+
+def run_with_journal(prepared: Prepared, jobs: int) -> ExitCode:
+    """Run, telling a terminal or a log file what happens."""
+    from rich.console import Console
+
+    try:
+        journal = Journal(prepared.run_folder / "events.jsonl", Console(stderr=False))
+    except OSError as error:
+        raise disk_error(error, prepared.run_folder) from error
+    with journal:
+        try:
+            return run(prepared, journal, jobs)
+        except BaseException as error:
+            journal.log("stopped", reason=type(error).__name__)
+            raise

@@ -1,0 +1,130 @@
+"""One run through what a component of each role does, for the laws that hold for all of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from attrs import frozen
+
+from privagams.access import Access
+from privagams.testing import worlds
+from privagams.testing.files import sample_file
+from privagams.testing.tested import Bench, NotConcerned, Tested
+
+
+@frozen(eq=False)
+class Exercise:
+    """What came out, and what became of what was handed in."""
+
+    results: list[np.ndarray]
+    given: list[tuple[np.ndarray, np.ndarray]]
+    """Pairs (before, after)."""
+
+
+def exercise(tested: Tested, bench: Bench) -> Exercise:
+    """Build the component anew and use it once, with fixed seeds."""
+    return _EXERCISES[tested.role](tested, bench)
+
+
+def _reader(tested: Tested, bench: Bench) -> Exercise:
+    path = sample_file(bench)
+    before = np.frombuffer(path.read_bytes(), dtype=np.uint8)
+    slide = tested.build().open(path)
+    try:
+        read = slide.read(3, 5, 40, 30, 1.0)
+    finally:
+        slide.close()
+    return Exercise([read], [(before, np.frombuffer(path.read_bytes(), dtype=np.uint8))])
+
+
+def _embedder(tested: Tested, bench: Bench) -> Exercise:
+    pixels = pictures()
+    before = pixels.copy()
+    return Exercise([np.asarray(tested.build().embed(pixels))], [(before, pixels)])
+
+
+def _attack(tested: Tested, bench: Bench) -> Exercise:
+    attack = runnable(tested)
+    results, given = [], []
+    for kind in kinds(attack):
+        case = worlds.case("glass", kind, attack.access)
+        arrays = [
+            case.world.patients,
+            *(
+                a
+                for r in (case.target.released, case.world.candidates)
+                for a in (r.pixels, *r.table.values())
+            ),
+        ]
+        before = [np.array(a) for a in arrays]
+        results.append(attack.run(case.target, case.world, np.random.default_rng(5)).values)
+        given += list(zip(before, arrays, strict=True))
+    return Exercise(results, given)
+
+
+def _metric(tested: Tested, bench: Bench) -> Exercise:
+    real, released, world = metric_inputs()
+    arrays = [a for r in (real, released) for a in (r.pixels, *r.table.values())]
+    before = [np.array(a) for a in arrays]
+    found = tested.build().measure(real, released, world, np.random.default_rng(5))
+    values = np.array([[m.value, m.low, m.high, m.n] for m in found], dtype=np.float64)
+    return Exercise([values], list(zip(before, arrays, strict=True)))
+
+
+def _generator(tested: Tested, bench: Bench) -> Exercise:
+    from privagams.testing.models import exercise_model
+
+    return Exercise(*exercise_model(tested.build()))
+
+
+def _mechanism(tested: Tested, bench: Bench) -> Exercise:
+    import torch
+
+    mechanism = tested.build()
+    vectors = [torch.full((2, 3), 1.5), torch.full((2, 4, 2), -2.5)]
+    before = [v.numpy().copy() for v in vectors]
+    door = mechanism.noisy_sum([torch.zeros(3), torch.zeros(4, 2)], 1.0, 50)
+    door.sample(50)
+    door.add(vectors)
+    door.release()
+    return Exercise([], [(b, v.numpy()) for b, v in zip(before, vectors, strict=True)])
+
+
+_EXERCISES: dict[str, Callable[[Tested, Bench], Exercise]] = {
+    "readers": _reader, "generators": _generator, "mechanisms": _mechanism,
+    "embedders": _embedder, "attacks": _attack, "metrics": _metric,
+}  # fmt: skip
+
+
+def pictures(channels: int = 3, count: int = 5) -> np.ndarray:
+    """Images of different people, uint8 "n h w c"."""
+    rng = np.random.default_rng(23)
+    return worlds.images(worlds.people(count, rng), 1, rng, channels)
+
+
+def runnable(tested: Tested) -> Any:
+    """Build an attack that the kit can run."""
+    attack = tested.build()
+    if attack.shadows:
+        raise NotConcerned("it needs shadow models, which the kit does not train")
+    return attack
+
+
+def kinds(attack: Any) -> tuple[worlds.Kind, ...]:
+    """The releases on which an attack is run: there is no model behind copies."""
+    return ("drawn",) if attack.access > Access.RELEASED else ("copies", "drawn")
+
+
+def metric_inputs(per_patient: int = 4) -> tuple[Any, Any, Any]:
+    """Real images of 12 non-members, 48 released ones, and a world."""
+    rng = np.random.default_rng(31)
+    owner = np.arange(12).repeat(per_patient)
+    label = np.array(worlds.CLASSES)[owner % 2]
+    real = worlds.records(
+        worlds.images(worlds.people(12, rng), per_patient, rng), np.char.add("p", owner.astype(str)), label
+    )
+    drawn = worlds.images(worlds.people(48, np.random.default_rng(37)), 1, np.random.default_rng(41))
+    released = worlds.Records(drawn, {"label": np.array(worlds.CLASSES)[np.arange(48) % 2]})
+    return real, released, worlds.case("null", "drawn").world

@@ -1,0 +1,181 @@
+"""Laws of mechanisms: what is claimed is what is done."""
+# ruff: noqa: PT018 - the halves of an assertion share one message
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import torch
+
+from privagams.accounting import calibrate, epsilon
+from privagams.events import spending
+from privagams.testing.tested import Bench, Tested
+
+_PATIENTS = 100
+_STEPS = 20
+_ENTRIES = 20_000
+_DRAWS = 400
+_SIGMAS = 5
+_NO_NOISE = 1e-12
+_SLACK = 1e-4
+"""Share of the clip norm allowed for sums in float32."""
+
+
+def check_states_what_it_protects(tested: Tested, bench: Bench) -> None:
+    """Kind, adjacency and protection are stated, and its figures make sense.
+
+    If this fails, set the attributes of `privagams.roles.Mechanism`, and `training` in the Component to
+    `kind`.
+    """
+    mechanism = tested.build()
+    assert mechanism.kind == tested.component.training, (
+        f"kind is {mechanism.kind!r}, the Component says training={tested.component.training!r}"
+    )
+    assert mechanism.adjacency and mechanism.protects, "adjacency and protects: expected a text"
+    assert mechanism.epsilon > 0 and 0 < mechanism.delta < 1 and mechanism.clip_norm > 0
+    assert 0 < mechanism.sampling_rate(_PATIENTS) <= 1, f"sampling rate {mechanism.sampling_rate(_PATIENTS)}"
+    for name in ("tiles_per_step", "noise_draws", "physical_patients"):
+        assert getattr(mechanism, name) >= 1, f"{name} is {getattr(mechanism, name)}"
+
+
+def check_calibrated_noise_keeps_the_budget(tested: Tested, bench: Bench) -> None:
+    """The accountant prices its event, and with calibrated noise the price is within the ε asked for.
+
+    If this fails, state the cost by dp_accounting's Gaussian events, Poisson-sampled or not, repeated.
+    """
+    mechanism = tested.build()
+    noise = calibrate(
+        lambda z: mechanism.event(z, _steps(mechanism), _PATIENTS), mechanism.epsilon, mechanism.delta
+    )
+    found, _ = epsilon([mechanism.event(noise, _steps(mechanism), _PATIENTS)], mechanism.delta)
+    assert 0 < found <= mechanism.epsilon, f"asked for {mechanism.epsilon:g}, costs {found:g}"
+
+
+def check_cost_grows_with_use(tested: Tested, bench: Bench) -> None:
+    """More noise costs less, more steps cost more.
+
+    If this fails, check which way noise multiplier and number of steps enter the event.
+    """
+    mechanism = tested.build()
+
+    def cost(noise: float, steps: int) -> float:
+        return epsilon([mechanism.event(noise, steps, _PATIENTS)], mechanism.delta)[0]
+
+    assert cost(4.0, 1) < cost(2.0, 1), "twice the noise does not cost less"
+    assert cost(4.0, 4) > cost(4.0, 1), "four times the steps do not cost more"
+
+
+def check_event_tells_what_is_done(tested: Tested, bench: Bench) -> None:
+    """The event holds the sampling rate, the noise and the number of steps that are used.
+
+    If this fails, build the event from the same numbers as the noisy sum.
+    """
+    mechanism = tested.build()
+    rate = mechanism.sampling_rate(_PATIENTS)
+    spent = spending([mechanism.event(3.0, 7, _PATIENTS)])
+    found = {(cost.rate, cost.noise): count for cost, count in spent.items()}
+    assert found == {(rate, 3.0): 7}, (
+        f"expected 7 sums at rate {rate:g} and noise 3, the event states {found}"
+    )
+
+
+def check_one_patient_moves_the_sum_by_the_clip_norm(tested: Tested, bench: Bench) -> None:
+    """With the noise off, leaving one patient out moves the sum by at most the clip norm, whatever the
+    vector.
+
+    If this fails, clip each patient's tensors as one vector, before anything is summed or averaged, and let
+    what is not a number count as 0.
+    """
+    mechanism = tested.build()
+    clip = mechanism.clip_norm
+    shapes = [(3, 2), (5,)]
+    others = [torch.randn((3, *shape), generator=torch.Generator().manual_seed(1)) for shape in shapes]
+    without = _sum(mechanism, [others])
+    for size in (1e-3, 1.0, 1e6, 1e30, math.inf, math.nan):
+        exploding = [torch.full((1, *shape), size) for shape in shapes]
+        together = [torch.cat(pair) for pair in zip(others, exploding, strict=True)]
+        for way, moved in (
+            ("in one chunk", _sum(mechanism, [together])), ("in a chunk of its own", _sum(mechanism, [others, exploding])),
+        ):  # fmt: skip
+            gap = float((moved - without).norm())
+            assert gap <= clip * (1 + _SLACK), (
+                f"a vector of {size:g} {way} moves the sum by {gap:.6g}, clip norm {clip:g}"
+            )
+
+
+def check_noise_has_the_size_claimed(tested: Tested, bench: Bench) -> None:
+    """A sum to which nobody was added holds noise of standard deviation multiplier × clip norm; so does the
+    next.
+
+    If this fails, add noise to an empty batch as well, and scale it by the clip norm alone.
+    """
+    mechanism = tested.build()
+    door = mechanism.noisy_sum([torch.zeros(_ENTRIES)], 2.0, _PATIENTS)
+    for turn in ("first", "second"):
+        (found,) = door.release()
+        ratio = float(found.double().square().mean().sqrt()) / (2.0 * mechanism.clip_norm)
+        assert abs(ratio - 1) <= _SIGMAS / math.sqrt(2 * _ENTRIES), (
+            f"{turn} sum: {ratio:.4f} of the noise claimed"
+        )
+
+
+def check_noise_follows_no_seed(tested: Tested, bench: Bench) -> None:
+    """With equal global seeds, noise and patients drawn are different ones.
+
+    If this fails, draw from the operating system's entropy (`os.urandom`, `secrets`), never from a seed.
+    """
+    mechanism = tested.build()
+    found = []
+    with torch.random.fork_rng(devices=[]):
+        legacy = np.random.get_state()
+        for _ in range(2):
+            torch.manual_seed(1)
+            np.random.seed(1)
+            door = mechanism.noisy_sum([torch.zeros(8)], 1.0, _PATIENTS)
+            found.append((door.release()[0], door.sample(100_000)))
+        np.random.set_state(legacy)
+    assert not torch.equal(found[0][0], found[1][0]), "the noise repeats itself"
+    if mechanism.sampling_rate(_PATIENTS) < 1:
+        assert not np.array_equal(found[0][1], found[1][1]), "the patients drawn repeat themselves"
+
+
+def check_patients_are_drawn_at_the_rate_claimed(tested: Tested, bench: Bench) -> None:
+    """Each patient takes part with the sampling rate, by a coin of its own: the number drawn varies.
+
+    If this fails, flip one coin per patient; batches of a fixed size are not what the accountant prices.
+    """
+    mechanism = tested.build()
+    rate = mechanism.sampling_rate(_PATIENTS)
+    door = mechanism.noisy_sum([torch.zeros(1)], 1.0, _PATIENTS)
+    taken = np.zeros((_DRAWS, _PATIENTS))
+    for row in taken:
+        chosen = np.asarray(door.sample(_PATIENTS))
+        assert len(np.unique(chosen)) == len(chosen), "a patient is drawn twice in one step"
+        row[chosen] = 1
+    spread = math.sqrt(rate * (1 - rate) / taken.size)
+    assert abs(taken.mean() - rate) <= _SIGMAS * spread + 1e-12, (
+        f"drawn at {taken.mean():.4f}, claimed {rate:.4f}"
+    )
+    each = np.abs(taken.mean(axis=0) - rate).max()
+    assert each <= (_SIGMAS + 1) * math.sqrt(rate * (1 - rate) / _DRAWS) + 1e-12, (
+        "one patient is drawn at another rate"
+    )
+    expected = _PATIENTS * rate * (1 - rate)
+    variance = taken.sum(axis=1).var()
+    assert abs(variance - expected) <= (_SIGMAS + 1) * expected * math.sqrt(2 / _DRAWS), (
+        f"the number drawn varies by {variance:.2f}, independent coins by {expected:.2f}"
+    )
+
+
+def _steps(mechanism: Any) -> int:
+    return 1 if mechanism.kind == "summary" else _STEPS
+
+
+def _sum(mechanism: Any, chunks: list[list[torch.Tensor]]) -> torch.Tensor:
+    """The sum over all patients in `chunks`, with next to no noise, as one vector."""
+    door = mechanism.noisy_sum([torch.zeros(t.shape[1:]) for t in chunks[0]], _NO_NOISE, _PATIENTS)
+    for chunk in chunks:
+        door.add(chunk)
+    return torch.cat([tensor.flatten().double() for tensor in door.release()])

@@ -1,0 +1,84 @@
+"""Laws of metrics: figures that do not depend on how images lie, with intervals and honest counts."""
+# ruff: noqa: PT018 - the halves of an assertion share one message
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from privagams.access import World
+from privagams.evidence import Measurement
+from privagams.records import Records
+from privagams.testing.exercises import metric_inputs
+from privagams.testing.tested import Bench, Tested
+
+
+def check_yields_named_measurements(tested: Tested, bench: Bench) -> None:
+    """It yields at least one `Measurement`, each under a name of its own.
+
+    If this fails, yield `privagams.evidence.Measurement` and give each figure another name.
+    """
+    found = _measured(tested, *metric_inputs())
+    assert found, "no measurement"
+    for one in found:
+        assert isinstance(one, Measurement), f"expected Measurement, found {type(one).__name__}"
+    names = [one.name for one in found]
+    assert all(names) and len(set(names)) == len(names), f"names {names}: expected each once"
+
+
+def check_names_are_stable(tested: Tested, bench: Bench) -> None:
+    """The names depend on classes and settings, never on what the images show or on chance.
+
+    If this fails, keep figures out of names: reports of two runs are compared by them.
+    """
+    real, released, world = metric_inputs()
+    turned = Records(255 - released.pixels[:, ::-1], released.table)
+    one = [m.name for m in _measured(tested, real, released, world)]
+    other = [m.name for m in _measured(tested, real, turned, world, seed=6)]
+    assert one == other, f"{one}, then {other}"
+
+
+def check_interval_contains_the_value(tested: Tested, bench: Bench) -> None:
+    """Value and interval are finite, and the value lies in its interval.
+
+    If this fails, compute both from the same images, and widen the interval to hold the value.
+    """
+    for m in _measured(tested, *metric_inputs()):
+        assert all(map(math.isfinite, (m.value, m.low, m.high))), f"{m.name}: not finite"
+        assert m.low <= m.value <= m.high, f"{m.name}: {m.value:g} is outside of [{m.low:g}, {m.high:g}]"
+
+
+def check_order_does_not_matter(tested: Tested, bench: Bench) -> None:
+    """Records in another order give the same figure, or one that the stated interval allows.
+
+    If this fails, do not take the first images for all of them, nor pair images by their position.
+    """
+    real, released, world = metric_inputs()
+    rng = np.random.default_rng(9)
+    shuffled = (real.take(rng.permutation(len(real))), released.take(rng.permutation(len(released))))
+    before, after = _measured(tested, real, released, world), _measured(tested, *shuffled, world)
+    for one, other in zip(before, after, strict=True):
+        slack = (one.high - one.low) + 1e-6 * (1 + abs(one.value))
+        assert abs(one.value - other.value) <= slack, (
+            f"{one.name}: {one.value:g}, and {other.value:g} with the same images in another order"
+        )
+
+
+def check_n_counts_patients(tested: Tested, bench: Bench) -> None:
+    """`n` counts units: with more images of the same patients it stays, where the unit is the patient.
+
+    If this fails, count distinct entries of `real.patient`, or state another `unit`.
+    """
+    few, many = (_measured(tested, *metric_inputs(per_patient)) for per_patient in (3, 6))
+    patients = len(metric_inputs()[0].patients)
+    for one, other in zip(few, many, strict=True):
+        assert type(one.n) is int and one.n >= 1, f"{one.name}: n is {one.n!r}"
+        if one.unit == "patient":
+            assert one.n <= patients, f"{one.name}: n is {one.n}, and there are {patients} patients"
+            assert one.n == other.n, f"{one.name}: n grows from {one.n} to {other.n} with images per patient"
+
+
+def _measured(tested: Tested, real: Records, released: Records, world: World, seed: int = 5) -> list[Any]:
+    return list(tested.build().measure(real, released, world, np.random.default_rng(seed)))

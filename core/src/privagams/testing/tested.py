@@ -1,0 +1,117 @@
+"""What the kit holds in hand: a component with settings it can be built with, and a place to work in."""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+from collections.abc import Mapping
+from importlib.metadata import PackageNotFoundError, distribution
+from pathlib import Path
+from typing import Any
+
+import attrs
+from attrs import field, frozen
+
+from privagams.component import Component
+from privagams.errors import PluginError
+from privagams.plugins import ENTRY_POINT_GROUP, Offer, Registry, discover
+from privagams.settings import Faults, structure
+
+ASSUMED = {"epsilon": 8.0, "delta": 1e-4}
+"""Settings without defaults that every mechanism has."""
+SHORT = {"steps": 2}
+"""A setting of this name is cut down, so that a check takes seconds: no law is about how good a result is."""
+
+
+class NotConcerned(Exception):
+    """A law does not apply to a component; the text says why."""
+
+
+@frozen
+class Tested:
+    """A component under test."""
+
+    role: str
+    component: Component[Any]
+    settings: Mapping[str, Any] = field(factory=dict)
+    """As in pipeline.toml."""
+    modules: tuple[str, ...] = ()
+    """What discovery imports of its distribution."""
+
+    def structured(self) -> Any:
+        """The settings object, or None for a component without settings."""
+        if self.component.settings is None:
+            return None
+        return structure(dict(self.settings), self.component.settings)
+
+    def build(self) -> Any:
+        return self.component.build(self.structured())
+
+
+@frozen
+class Bench:
+    """Where a check may write, and what else it was given."""
+
+    folder: Path
+    sample: Path | None = None
+    """A file that the reader under test opens; None for a PNG made by the kit."""
+
+
+def find(name: str, settings: Mapping[str, Any]) -> list[Tested]:
+    """Find the installed component `name`, in each role in which it is offered; else raise `PluginError`."""
+    registry = discover()
+    offers = [offer for offer in registry.offers if offer.component.name == name]
+    clashes = [text for text in registry.clashes if repr(name) in text]
+    if not offers or clashes:
+        raise PluginError("\n".join(clashes) or _missing(registry, name))
+    return [
+        Tested(o.role, o.component, usable_settings(o.role, o.component, settings), _modules(o))
+        for o in offers
+    ]
+
+
+def usable_settings(role: str, component: Component[Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    """Complete `given` so that the component can be built quickly; raise `PluginError` where that fails."""
+    if component.settings is None:
+        chosen = dict(given)
+    else:
+        fields = {f.name: f for f in attrs.fields(component.settings)}
+        required = {name for name, f in fields.items() if f.default is attrs.NOTHING}
+        short = {k: v for k, v in SHORT.items() if k in fields and role in ("generators", "metrics")}
+        chosen = {**{k: v for k, v in ASSUMED.items() if k in required}, **short, **given}
+        try:
+            structure(chosen, component.settings)
+        except Faults as faults:
+            found = "; ".join(f"{path.lstrip('.')}: {text}" for path, text in faults.found)
+            raise PluginError(
+                f"{component.name}: cannot be built for the check: {found}; give settings that fit, "
+                f"in a test: conformance({component.name!r}, settings={{…}})"
+            ) from faults
+    if component.settings is None and given:
+        raise PluginError(f"{component.name}: expected no settings, found {', '.join(given)}; leave them out")
+    return chosen
+
+
+def _modules(offer: Offer) -> tuple[str, ...]:
+    try:
+        points = distribution(offer.distribution).entry_points
+    except PackageNotFoundError:
+        return ()
+    return tuple(sorted(point.module for point in points if point.group == ENTRY_POINT_GROUP))
+
+
+def plugin_modules(tested: Tested) -> tuple[str, ...]:
+    """The modules that listing this component imports."""
+    own = inspect.getmodule(tested.component.build)
+    names = {*tested.modules, *([own.__name__] if own else [])}
+    return tuple(sorted(names))
+
+
+def _missing(registry: Registry, name: str) -> str:
+    names = sorted({offer.component.name for offer in registry.offers})
+    near = difflib.get_close_matches(name, names, n=1)
+    hint = f"did you mean {near[0]!r}? " if near else ""
+    failed = "".join(
+        f"; {f.distribution} {f.version} could not be loaded: {f.reason}" for f in registry.failures
+    )
+    return f"no component named {name!r}; {hint}installed: {', '.join(names) or 'none'}{failed}"

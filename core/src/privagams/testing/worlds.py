@@ -1,0 +1,140 @@
+"""Small made-up worlds for attacks and metrics, above all two targets whose secret is known.
+
+The *null* release has nothing to do with its members: an attack that beats chance on it is wrong. The *glass*
+release shows what it was made from, nearly pixel by pixel: an attack that fails on it is none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Literal
+
+import numpy as np
+from attrs import field, frozen
+
+from privagams.access import Access, Target, World
+from privagams.component import Use
+from privagams.errors import PluginError
+from privagams.plugins import discover
+from privagams.records import Records
+from privagams.settings import Faults, structure
+
+SIDE = 32
+"""Px of every made-up image."""
+CLASSES = ("benign", "tumour")
+_GRID = 4
+_GRAIN = 8
+
+Kind = Literal["copies", "drawn"]
+Secret = Literal["null", "glass"]
+
+
+@frozen(eq=False)
+class Case:
+    """A release, its adversary, and the truth that only the kit knows."""
+
+    target: Target
+    world: World
+    member: np.ndarray
+    """Whether the release was made from the candidate patient, bool "k"."""
+    owner: np.ndarray | None
+    """Position in `world.patients` of the patient behind each released group; None for drawn images."""
+    seen: list[tuple[Access, str]] = field(factory=list)
+    """What was asked of the model, and which access that takes."""
+
+
+def images(people: np.ndarray, per_person: int, rng: np.random.Generator, channels: int = 3) -> np.ndarray:
+    """Images of people, uint8 "n h w c": each person has a pattern, each image its own grain."""
+    rows = np.repeat(people, per_person, axis=0)
+    pattern = rows.repeat(SIDE // _GRID, axis=1).repeat(SIDE // _GRID, axis=2)[..., :channels]
+    grain = rng.normal(0, _GRAIN, pattern.shape)
+    return np.clip(np.rint(pattern + grain), 0, 255).astype(np.uint8)
+
+
+def people(count: int, rng: np.random.Generator) -> np.ndarray:
+    """Patterns of `count` people, float "count 4 4 3"."""
+    return rng.uniform(40, 215, (count, _GRID, _GRID, 3))
+
+
+def records(pixels: np.ndarray, patient: np.ndarray, label: np.ndarray) -> Records:
+    """Records in memory, with all columns that records on disk have."""
+    table = {"patient": patient.astype(str), "label": label.astype(str)}
+    table |= {name: np.char.add(table["patient"], f"-{name}") for name in ("slide", "image")}
+    return Records(pixels, table)
+
+
+def case(
+    secret: Secret, kind: Kind, access: Access = Access.RELEASED, patients: int = 12, seed: int = 11
+) -> Case:
+    """Make a world of `patients`, half of them members, and a release of the given kind and secret."""
+    rng = np.random.default_rng(seed)
+    names = np.array(sorted(rng.bytes(6).hex() for _ in range(patients)))
+    member = np.zeros(patients, dtype=bool)
+    member[rng.permutation(patients)[: patients // 2]] = True
+    everyone = people(patients, rng)
+    known = images(everyone, 2, rng)
+    shuffled = rng.permutation(len(known))
+    owner = np.repeat(np.arange(patients), 2)[shuffled]
+    candidates = records(known[shuffled], names[owner], np.array(CLASSES)[owner % 2])
+    behind = np.flatnonzero(member)
+    source = known[np.isin(np.repeat(np.arange(patients), 2), behind)]
+    if secret == "null":
+        source = images(people(len(behind), rng), 2, rng)
+    shown = np.clip(source.astype(np.int16) + rng.integers(-2, 3, source.shape), 0, 255).astype(np.uint8)
+    strangers = people(max(4, patients // 3), rng)
+    reference = records(
+        images(strangers, 2, rng),
+        np.repeat([f"r{i}" for i in range(len(strangers))], 2),
+        np.repeat(np.array(CLASSES)[np.arange(len(strangers)) % 2], 2),
+    )
+    world = World(candidates, names, reference, (), embedding())
+    seen: list[tuple[Access, str]] = []
+    released, groups = _released(shown, np.repeat(behind, 2), kind, rng)
+    target = Target(released, access, groups, _model(shown, access, seen))
+    return Case(target, world, member, behind if kind == "copies" else None, seen)
+
+
+def _released(
+    shown: np.ndarray, owner: np.ndarray, kind: Kind, rng: np.random.Generator
+) -> tuple[Records, int | None]:
+    label = np.array(CLASSES)[owner % 2]
+    if kind == "copies":
+        _, group = np.unique(owner, return_inverse=True)
+        return Records(shown, {"group": group.astype(np.int64), "label": label}), int(group.max()) + 1
+    order = rng.permutation(len(shown))
+    return Records(shown[order], {"label": label[order]}), None
+
+
+def _model(shown: np.ndarray, access: Access, seen: list[tuple[Access, str]]) -> Callable[[], Any]:
+    """A door to the model that notes who passes."""
+
+    def model() -> Any:
+        seen.append((Access.QUERY, "the model"))
+        if access < Access.QUERY:
+            return None
+        from privagams.testing.memory import Memory
+
+        return Memory(shown, lambda level, what: seen.append((level, what)))
+
+    return model
+
+
+def embedding() -> Callable[[Use, Records], np.ndarray]:
+    """`World.features` by the installed embedders, built when first asked for."""
+    built: dict[str, Any] = {}
+
+    def features(use: Use, wanted: Records) -> np.ndarray:
+        if use.name not in built:
+            component = discover().get("embedders", use.name).component
+            try:
+                settings = (
+                    None if component.settings is None else structure(dict(use.settings), component.settings)
+                )
+            except Faults as faults:
+                raise PluginError(
+                    f"embedder {use.name!r}: {faults}; give it other settings for the check"
+                ) from faults
+            built[use.name] = component.build(settings)
+        return np.asarray(built[use.name].embed(wanted.read()), dtype=np.float32)
+
+    return features

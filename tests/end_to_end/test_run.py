@@ -1,0 +1,157 @@
+"""The main job, from pipeline.toml to the report, as a user runs it."""
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+pytestmark = pytest.mark.slow
+
+
+def test_the_whole_job_ends_in_a_report_and_a_second_run_does_nothing(project, privagams, artifacts):
+    first = privagams("run")
+    assert first.returncode == 0, first.stdout + first.stderr
+    report = json.loads((project / "runs/tiny/report.json").read_text())
+    assert [r["name"] for r in report["releases"]] == ["raw", "drawn", "one-shot"]
+    raw, drawn, one_shot = report["releases"]
+    assert raw["attacks"][0]["measurements"][0]["name"] == "top-1"
+    assert drawn["attacks"][0]["measurements"][0]["name"] == "auc"
+    assert 0 < one_shot["claims"][0]["epsilon"] <= 4.0
+    assert 0 < report["total"]["epsilon"] <= 9.0
+    made = artifacts()
+
+    started = time.monotonic()
+    second = privagams("run")
+    assert second.returncode == 0
+    assert "Nothing to do" in second.stdout
+    assert time.monotonic() - started < 20  # 5 s on an idle machine; the figure is in docs/benchmarks.md
+    assert artifacts() == made
+
+
+def test_one_changed_setting_reruns_only_what_depends_on_it(project, privagams, artifacts):
+    assert privagams("run").returncode == 0
+    made = artifacts()
+    assert privagams("run", "--set", "releases.1.images=14").returncode == 0
+    new = {name.split("-")[0] for name in artifacts() - made}
+    assert new == {"release", "embed", "attack", "measure"}
+    assert made <= artifacts()
+
+
+def test_no_name_of_a_patient_or_file_gets_into_the_run_folder(project, privagams, tmp_path):
+    assert privagams("run").returncode == 0
+    names = [b"CASE0", b"CASE1"]
+    for folder in (project / "runs", tmp_path / "home"):
+        for path in folder.rglob("*"):
+            if path.is_file():
+                content = path.read_bytes()
+                assert not any(name in content or name in path.name.encode() for name in names), path
+
+
+def test_reports_have_no_outside_address(project, privagams):
+    assert privagams("run").returncode == 0
+    for name in ("report.html", "public.html"):
+        assert not re.search(r"(?:src|href)=[\"'](?:https?:)?//", (project / "runs/tiny" / name).read_text())
+
+
+def test_only_approve_lets_anything_leave_and_a_yardstick_never_by_accident(project, privagams):
+    assert privagams("run").returncode == 0
+    assert not (project / "outbox").exists()
+    refused = privagams("approve", "raw", "--by", "A. Steward")
+    assert refused.returncode == 4
+    assert "--unprotected" in refused.stderr
+    approved = privagams("approve", "one-shot", "--by", "A. Steward")
+    assert approved.returncode == 0, approved.stderr
+    folder = project / "outbox/tiny/one-shot"
+    assert len(list((folder / "images").glob("*.png"))) == 12
+    assert json.loads((folder / "claim.json").read_text())["claims"][0]["epsilon"] <= 4.0
+    check = subprocess.run(["sha256sum", "--check", "--quiet", "SHA256SUMS"], cwd=folder, check=False)
+    assert check.returncode == 0
+    said = privagams("ledger", "tiny")
+    assert "approved by A. Steward" in said.stdout
+
+    left = privagams("approve", "raw", "--by", "A. Steward", "--unprotected")
+    assert left.returncode == 0, left.stderr
+    assert "inf" in privagams("ledger", "tiny").stdout
+
+
+def test_a_budget_that_is_too_small_is_refused_before_anything_runs(project, privagams):
+    refused = privagams("run", "--set", "budget.epsilon=1.0")
+    assert refused.returncode == 4
+    assert "budget" in refused.stderr.lower()
+    assert not list((project / "runs/tiny/artifacts").iterdir())
+
+
+def test_a_broken_file_is_named_and_skipped_and_the_rest_is_done(project, privagams):
+    (project / "CASE003-0.png").write_bytes(b"not an image")
+    done = privagams("run")
+    assert done.returncode == 5, done.stdout + done.stderr
+    assert "CASE003-0.png" in done.stdout
+    assert "CASE003" in (project / "runs/tiny/private/failed.csv").read_text()
+    assert (project / "runs/tiny/report.html").is_file()
+    assert "CASE003" not in (project / "runs/tiny/report.html").read_text()
+    assert privagams("run").returncode == 5
+
+
+def test_a_killed_run_goes_on_and_the_ledger_never_shows_less(project, privagams):
+    seen = 0.0
+    for wait in (4.0, 9.0, 13.0):
+        process = subprocess.Popen(
+            [sys.executable, "-m", "privagams", "run"], cwd=project, stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL, start_new_session=True,
+        )  # fmt: skip
+        time.sleep(wait)
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        spent = _spent(privagams)
+        assert spent >= seen
+        seen = spent
+    done = privagams("run")
+    assert done.returncode in (0, 1), done.stdout + done.stderr
+    if done.returncode == 1:  # the one sum was paid for and lost: the ledger must say so
+        assert "reserved by interrupted attempts" in done.stdout
+    assert seen <= _spent(privagams) <= 9.0
+
+
+def test_an_interrupted_run_says_so_and_exits_130(project):
+    process = subprocess.Popen(
+        [sys.executable, "-m", "privagams", "run"], cwd=project, stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    time.sleep(8)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "goes on from here" in errors
+
+
+def test_a_ledger_that_was_put_back_is_refused(project, privagams, tmp_path):
+    home = tmp_path / "home/tiny"
+    assert privagams("run", "--set", "releases.2.mechanism.epsilon=2.0").returncode == 0
+    shutil.copytree(home, tmp_path / "old")
+    assert privagams("run", "--set", "releases.2.mechanism.epsilon=3.0").returncode == 0
+    shutil.rmtree(home)
+    shutil.copytree(tmp_path / "old", home)
+    refused = privagams("run", "--set", "releases.2.mechanism.epsilon=3.5")
+    assert refused.returncode == 4
+    assert "ledger" in refused.stderr.lower()
+
+
+def test_purge_removes_private_artifacts_and_keeps_the_report(project, privagams):
+    assert privagams("run").returncode == 0
+    purged = privagams("purge", "--yes")
+    assert purged.returncode == 0, purged.stderr
+    assert (project / "runs/tiny/report.html").is_file()
+    assert not (project / "runs/tiny/artifacts").exists()
+
+
+def _spent(privagams) -> float:
+    said = privagams("ledger", "--json")
+    assert said.returncode == 0, said.stderr
+    entries = json.loads(said.stdout)
+    return float(entries[0]["total"]["epsilon"]) if entries else 0.0
