@@ -94,10 +94,8 @@ def records(patients):
 
 def plain_step(patients, device):
     """The same records × draws in one ordinary minibatch, AdamW and moving average."""
-    run, feed = (
-        PhaseRun(phase := Model(1, patients * DRAWS).to(device).phases()[0]),
-        Feed(records(patients), (), device),
-    )
+    phase = Model(1, patients * DRAWS).to(device).phases()[0]
+    run, feed = PhaseRun(phase), Feed(records(patients), (), device)
     rng, rows = torch.Generator().manual_seed(0), np.repeat(np.arange(patients), DRAWS)
 
     def step():
@@ -120,16 +118,13 @@ def private_step(patients, device):
 
 
 def opacus_step(patients, device):
-    """Opacus' functorch mode: every draw a sample; K averaged per patient before clipping, as Opacus cannot."""
+    """Opacus' functorch mode: every draw a sample; averaged per patient before clipping by hand."""
     module = Loss().to(device)
     wrapped = GradSampleModule(module, force_functorch=True, loss_reduction="sum", batch_first=True)
     adam = torch.optim.AdamW(module.parameters(), lr=3e-4)
     optimiser = DPOptimizer(adam, noise_multiplier=1.0, max_grad_norm=1.0, expected_batch_size=patients)
-    feed, rng, rows = (
-        Feed(records(patients), (), device),
-        torch.Generator().manual_seed(0),
-        np.repeat(np.arange(patients), DRAWS),
-    )
+    feed, rng = Feed(records(patients), (), device), torch.Generator().manual_seed(0)
+    rows = np.repeat(np.arange(patients), DRAWS)
 
     def step():
         noise = {k: t.to(device) for k, t in draw(len(rows), rng).items()}
@@ -153,7 +148,7 @@ def errors(patients=3):
         rows = slice(i * DRAWS, (i + 1) * DRAWS)
         loss = module({"pixels": batch["pixels"][rows]}, {k: t[rows] for k, t in noise.items()}).mean()
         expected.append(flat(torch.autograd.grad(loss, list(parameters.values()))))
-    found = {"vmap (PRIVAGAMS)": PatientGradients(module, list(parameters))(batch, noise, patients)}
+    found = {"PRIVAGAMS": PatientGradients(module, list(parameters))(batch, noise, patients)}
     for name, functorch in (("Opacus functorch", True), ("Opacus hooks", False)):
         other = Loss()
         wrapped = GradSampleModule(other, force_functorch=functorch, loss_reduction="sum")
@@ -245,25 +240,24 @@ def main():
     noise = fastest({"noise": lambda: entropy.gaussian(torch.Size([entries]), 1.0)}, asked.rounds, device)[
         "noise"
     ]
-    wrong = errors()
+    report_steps(best, errors(), patients, entries, device)
+    share = noise / best["PRIVAGAMS"]
+    print(f"noise from the operating system: {1e3 * noise:.1f} ms, {share:.1%} of a step,", end=" ")
+    print(f"{noise / entries * 1e6:.3f} s per million entries")
+    loop = overhead(max(2, asked.rounds // 3), device)
+    print(f"50 steps without privacy: bare loop {loop['bare']:.2f} s, fit {loop['fit']:.2f} s,", end=" ")
+    print(f"overhead {loop['fit'] / loop['bare'] - 1:+.1%}")
+
+
+def report_steps(best, wrong, patients, entries, device):
     print(
         f"UNet2DModel {SIZE} px, {entries / 1e6:.2f} M parameters, {patients} patients, K = {DRAWS}, {device}"
     )
     print(f"{'step':24}{'ms':>10}{'ratio':>8}{'gradient error':>17}")
-    shown = {"PRIVAGAMS": "vmap (PRIVAGAMS)"}
     for name, seconds in best.items():
-        error = wrong.get(shown.get(name, name))
-        print(
-            f"{name:24}{1e3 * seconds:10.1f}{seconds / best['without privacy']:8.2f}{error if error is None else format(error, '.1e')!s:>17}"
-        )
-    print(f"{'(Opacus hooks)':24}{'':10}{'':8}{wrong['Opacus hooks']:17.1e}")
-    print(
-        f"noise from the operating system: {1e3 * noise:.1f} ms, {noise / best['PRIVAGAMS']:.1%} of a step, {noise / entries * 1e6:.3f} s per million entries"
-    )
-    loop = overhead(max(2, asked.rounds // 3), device)
-    print(
-        f"50 steps without privacy: bare loop {loop['bare']:.2f} s, fit {loop['fit']:.2f} s, overhead {loop['fit'] / loop['bare'] - 1:+.1%}"
-    )
+        error = f"{wrong[name]:.1e}" if name in wrong else "-"
+        print(f"{name:24}{1e3 * seconds:10.1f}{seconds / best['without privacy']:8.2f}{error:>17}")
+    print(f"{'Opacus hooks':24}{'-':>10}{'-':>8}{wrong['Opacus hooks']:17.1e}")
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
 """Tiling against a bare openslide-python loop, in tiles per second, and the memory that a large slide takes.
 
 Run by hand: `python benchmarks/tiling.py [--tiles 20000]`. Real slides come from PRIVAGAMS_DATA. Only ratios
-within one run mean something; CPU seconds are compared as well, since other work on the machine moves the clock.
-Start-up (imports of the reading processes) is left out: by the clock, which starts when each process has done its
-first slide, and by the CPU seconds of a run of one slide, which are taken off.
+within one run mean something; CPU seconds are compared as well, since other work on the machine moves the
+clock. Start-up (imports of the reading processes) is left out: by the clock, which starts when each process
+has done its first slide, and by the CPU seconds of a run of one slide, which are taken off.
 """
 
 from __future__ import annotations

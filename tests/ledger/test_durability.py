@@ -56,7 +56,11 @@ def test_a_line_that_was_never_finished_costs_nothing_and_is_noted(spent_ledger,
         assert shown(spent_ledger) == truth
     open_account(fit="next").reserve(ONE, 1)
     assert spent_ledger.books().notes[-1]["bytes"] == len(line) - 3
-    assert shown(spent_ledger) > truth
+    assert (more := shown(spent_ledger)) > truth
+    with spent_ledger.path.open("ab") as file:
+        file.write(b'{"hash":"' + b"0" * 9000)  # longer than what comes in its place
+    open_account(fit="next").reserve(ONE, 1)
+    assert shown(spent_ledger) > more
 
 
 def test_after_a_lost_newline_the_next_record_has_its_own_line(spent_ledger, open_account):

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 import tifffile
 from PIL import Image
-from privagams_images import ImagesSettings, build_images
-from privagams_openslide import OpenSlideSettings, build_openslide
 
 from privagams.records import Records
 from privagams.tiles import ImageFile, Limits, TileOutcome, TileSettings, cut_tiles, open_records
+from privagams_images import ImagesSettings, build_images
+from privagams_openslide import OpenSlideSettings, build_openslide
 
 HOSTILE = '''
 """A reader whose files say what they do to the process that opens them."""
@@ -94,7 +94,9 @@ def cut(tmp_path_factory: pytest.TempPathFactory) -> Cut:
     ) -> tuple[TileOutcome, Records]:
         folder = folder or tmp_path_factory.mktemp("records")
         limits = limits or Limits(memory_mb=2048, seconds=60)
-        outcome = cut_tiles(images, reader, settings, b"salt", folder, workers, limits, lambda done, total: None)
+        outcome = cut_tiles(
+            images, reader, settings, b"salt", folder, workers, limits, lambda done, total: None
+        )
         return outcome, open_records(folder, "key")
 
     return run
@@ -112,7 +114,7 @@ def hostile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callabl
         path.write_text(word)
         return path
 
-    yield make
+    return make
 
 
 def stained(size: tuple[int, int], seed: int = 0) -> np.ndarray:

@@ -10,12 +10,12 @@ import pydicom
 import pytest
 import tifffile
 from PIL import Image
-from privagams_images import ImagesSettings, build_images
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, SecondaryCaptureImageStorage, generate_uid
 
 from privagams.errors import SlideError
 from privagams.slides import read_levels
+from privagams_images import ImagesSettings, build_images
 
 PUBLIC = {"size", "mpp", "read", "close", "downsamples"}
 
@@ -29,7 +29,9 @@ PUBLIC = {"size", "mpp", "read", "close", "downsamples"}
         ("camelyon16_lowres_jpeg2000.dcm", (1696, 812), 28.9685),
     ],
 )
-def test_openslide_reads_every_real_slide_and_never_guesses_the_resolution(wsi, openslide_reader, name, size, mpp):
+def test_openslide_reads_every_real_slide_and_never_guesses_the_resolution(
+    wsi, openslide_reader, name, size, mpp
+):
     slide = openslide_reader.open(wsi / name)
     assert slide.size == size
     assert slide.mpp == (None if mpp is None else pytest.approx(mpp, rel=1e-4))
@@ -63,9 +65,12 @@ def test_shrinking_averages_the_area(openslide_reader, pyramid):
 
 def test_what_lies_outside_is_white(openslide_reader, pyramid):
     slide = openslide_reader.open(pyramid)
-    for downsample in (1.0, 4.0, 5.5):
-        pixels = slide.read(-400, -400, 50, 50, downsample)
-        assert (pixels[: int(380 / downsample) if downsample > 8 else 40, :5] == 255).all()
+    for downsample in (1.0, 5.0, 8.0):
+        pixels = slide.read(-400, -400, 100, 100, downsample)
+        assert (pixels[:, :5] == 255).all()
+        inside, skip = slide.read(0, 0, 100, 100, downsample), round(400 / downsample)
+        if skip < 100:
+            assert np.abs(pixels[skip:, skip:].astype(int) - inside[:-skip, :-skip]).mean() < 1
     assert (slide.read(10**6, 10**6, 8, 8, 2.0) == 255).all()
 
 
@@ -79,7 +84,7 @@ def test_a_read_of_any_size_fetches_pieces_of_bounded_size():
 
     out = read_levels(fetch, (1.0,), 0, 0, 300, 300, 100.0)
     assert (out == (10, 20, 30)).all()
-    assert largest <= 1600**2
+    assert largest <= 2600**2
 
 
 @pytest.mark.slow
@@ -94,7 +99,9 @@ def test_tiatoolbox_and_openslide_read_the_same_tile(wsi, openslide_reader, down
         assert theirs.mpp == pytest.approx(ours.mpp)
         for corner in ((600, 900), (-20, -30), (2100, 2900)):
             one, other = (s.read(*corner, 64, 64, downsample).astype(int) for s in (ours, theirs))
-            assert np.abs(one - other).max() <= 2  # of 255
+            # Of 255. Equal but for the outermost px of a level, whose share of the slide is a fraction.
+            assert np.abs(one - other).mean() <= 0.1
+            assert np.abs(one - other).max() <= 8
 
 
 @pytest.mark.slow
@@ -102,13 +109,11 @@ def test_tiatoolbox_and_openslide_read_the_same_tile(wsi, openslide_reader, down
 def test_tiatoolbox_does_not_guess_the_resolution_either(wsi, tmp_path):
     tiatoolbox = pytest.importorskip("privagams_tiatoolbox")
     reader = tiatoolbox.build_tiatoolbox(tiatoolbox.TiatoolboxSettings())
+    # The real slide, less its resolution; it still states a magnification, and TIAToolbox infers 0.5 µm/px.
     path = tmp_path / "magnified.svs"
-    pixels = np.full((512, 512, 3), 200, dtype=np.uint8)
-    # An Aperio header that states a magnification and no resolution: TIAToolbox by itself infers 0.5 µm/px.
-    tifffile.imwrite(
-        path, pixels, tile=(256, 256), compression="jpeg", photometric="rgb", metadata=None,
-        description="Aperio Image Library v11\r\n512x512 [0,0 512x512] (256x256) JPEG/RGB Q=70|AppMag = 20",
-    )  # fmt: skip
+    content = (wsi / "CMU-1-Small-Region.svs").read_bytes()
+    assert b"AppMag = 20" in content
+    path.write_bytes(content.replace(b"MPP = ", b"XXX = "))
     from tiatoolbox.wsicore.wsireader import WSIReader
 
     assert WSIReader.open(path).info.mpp is not None
@@ -160,7 +165,9 @@ def test_an_image_bomb_is_refused_by_what_it_declares(images_reader, openslide_r
                 reader.open(path)
 
 
-@pytest.mark.parametrize("content", [b"", b"hello", b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff\xe0", b"II*\x00junk"])
+@pytest.mark.parametrize(
+    "content", [b"", b"hello", b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff\xe0", b"II*\x00junk"]
+)
 def test_what_is_no_image_is_refused(images_reader, openslide_reader, tmp_path, content):
     path = tmp_path / "SECRET.png"
     path.write_bytes(content)
@@ -193,7 +200,10 @@ def test_a_tiff_states_its_resolution_per_centimetre_only(images_reader, tmp_pat
 def xray(path: Path, stored: np.ndarray, **tags: object) -> Path:
     """Write a DICOM X-ray of 12 bits."""
     meta = FileMetaDataset()
-    meta.MediaStorageSOPClassUID, meta.TransferSyntaxUID = SecondaryCaptureImageStorage, ExplicitVRLittleEndian
+    meta.MediaStorageSOPClassUID, meta.TransferSyntaxUID = (
+        SecondaryCaptureImageStorage,
+        ExplicitVRLittleEndian,
+    )
     meta.MediaStorageSOPInstanceUID = generate_uid()
     made = Dataset()
     made.file_meta = meta
@@ -249,7 +259,9 @@ def test_burned_in_text_is_refused_unless_allowed(images_reader, tmp_path):
 
 
 def test_spacing_of_an_xray_is_its_resolution(images_reader, tmp_path):
-    assert images_reader.open(xray(tmp_path / "x", RAMP, PixelSpacing=[0.139, 0.139])).mpp == pytest.approx(139)
+    assert images_reader.open(xray(tmp_path / "x", RAMP, PixelSpacing=[0.139, 0.139])).mpp == pytest.approx(
+        139
+    )
 
 
 def test_damaged_dicom_is_refused_without_its_tags(images_reader, tmp_path):

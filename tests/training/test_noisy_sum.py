@@ -11,7 +11,7 @@ from privagams_dp.noisy_sum import GaussianSum
 from privagams_dp.one_sum import OneSum
 from privagams_dp.settings import DpSgdSettings, NoisySumSettings
 
-SHAPES = [(40, 30), (7,), (2, 3, 5)]
+SHAPES = [(40, 30), (7,), (2, 3, 5), ()]
 
 
 def vectors(patients, scale, seed=0):

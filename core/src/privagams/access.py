@@ -82,4 +82,6 @@ class Scores:
 
     def __attrs_post_init__(self) -> None:
         if not np.isfinite(self.values).all():
-            raise ValueError("scores must be finite: replace inf and nan by a number that sorts as you mean it")
+            raise ValueError(
+                "scores must be finite: replace inf and nan by a number that sorts as you mean it"
+            )

@@ -30,7 +30,9 @@ def approve_release(prepared: Prepared, name: str, who: str, outbox: Path, unpro
         raise StageError(f"{name}: there is no report of this run yet; run the pipeline and read it first")
     refused = json.loads((prepared.run_folder / "report.key").read_text())["refused"]
     if name in refused:
-        raise BudgetError(f"{name}: the gate refused it: an attack reached more than the claim allows; see {report}")
+        raise BudgetError(
+            f"{name}: the gate refused it: an attack reached more than the claim allows; see {report}"
+        )
     if release.yardstick and not unprotected:
         raise BudgetError(
             f"{name}: a yardstick has no protection and never leaves by accident; "
@@ -88,10 +90,18 @@ def _record(prepared: Prepared, release: ReleaseSettings, who: str, report: str,
         table = SplitTable.load(prepared.store.path("split", split.key) / "split.parquet")
         members = records.take(table.where(MEMBER, MAIN)).patients.tolist()
         ledger.charge_unprotected(
-            run=prepared.pipeline.name, release=release.name, patients=members, who=who, run_folder=prepared.run_folder
+            run=prepared.pipeline.name,
+            release=release.name,
+            patients=members,
+            who=who,
+            run_folder=prepared.run_folder,
         )
     ledger.record_approval(
-        run=prepared.pipeline.name, release=release.name, who=who, report=report, run_folder=prepared.run_folder
+        run=prepared.pipeline.name,
+        release=release.name,
+        who=who,
+        report=report,
+        run_folder=prepared.run_folder,
     )
     when = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
     add_approval(prepared.run_folder, release.name, {"who": who, "when": when, "report_sha256": report})
@@ -121,18 +131,27 @@ def _copy(prepared: Prepared, release: ReleaseSettings, target: Path) -> Path:
     write_text(partial / "images.csv", "".join(lines))
     if release.weights:
         fit = prepared.plan.of("fit", release.name)[0]
-        shutil.copyfile(prepared.store.path("fit", fit.key) / "weights.safetensors", partial / "weights.safetensors")
+        shutil.copyfile(
+            prepared.store.path("fit", fit.key) / "weights.safetensors", partial / "weights.safetensors"
+        )
     report = build_report(prepared)
     found = next(r for r in report.releases if r.name == release.name)
     card = model_card if release.weights else data_card
     write_text(partial / ("MODEL_CARD.md" if release.weights else "DATA_CARD.md"),
                card(report, found, prepared.pipeline.report.licence))  # fmt: skip
     released = next(
-        r for r in json.loads((prepared.run_folder / "report.json").read_text())["releases"] if r["name"] == release.name
+        r
+        for r in json.loads((prepared.run_folder / "report.json").read_text())["releases"]
+        if r["name"] == release.name
     )
-    write_json(partial / "claim.json", {"release": release.name, "claims": released["claims"], "total": released["total"]})
+    write_json(
+        partial / "claim.json",
+        {"release": release.name, "claims": released["claims"], "total": released["total"]},
+    )
     write_text(partial / "LICENCE.txt", prepared.pipeline.report.licence + "\n")
-    sums = [f"{file_digest(p)}  {p.relative_to(partial)}\n" for p in sorted(partial.rglob("*")) if p.is_file()]
+    sums = [
+        f"{file_digest(p)}  {p.relative_to(partial)}\n" for p in sorted(partial.rglob("*")) if p.is_file()
+    ]
     write_text(partial / "SHA256SUMS", "".join(sums))
     os.replace(partial, target)
     return target

@@ -16,7 +16,9 @@ if TYPE_CHECKING:
 _FILE = click.argument("file", type=click.Path(path_type=Path, dir_okay=False), default="pipeline.toml")
 _SET = click.option("--set", "overrides", multiple=True, metavar="PATH=VALUE", help="Override one setting.")
 _RUNS = click.option(
-    "--runs", type=click.Path(path_type=Path, file_okay=False), help="Folder of runs [default: runs/ beside FILE]."
+    "--runs",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Folder of runs [default: runs/ beside FILE].",
 )
 
 
@@ -86,7 +88,9 @@ def validate(file: Path, overrides: tuple[str, ...]) -> int:
 
     pipeline, registry = load(file, overrides)
     for failure in registry.failures:
-        click.echo(f"note: {failure.distribution} {failure.version} could not be loaded: {failure.reason}", err=True)
+        click.echo(
+            f"note: {failure.distribution} {failure.version} could not be loaded: {failure.reason}", err=True
+        )
     releases = ", ".join(release.name for release in pipeline.releases)
     click.echo(f"{file}: valid. Data set {pipeline.source.dataset}; releases: {releases}.")
     return 0
@@ -105,7 +109,9 @@ def plugins(action: str, as_json: bool) -> int:
 @cli.command()
 @click.argument("role", type=click.Choice(["attack"]))
 @click.argument("name")
-@click.option("--folder", type=click.Path(path_type=Path, file_okay=False), default=Path(), help="Where to put it.")
+@click.option(
+    "--folder", type=click.Path(path_type=Path, file_okay=False), default=Path(), help="Where to put it."
+)
 def new(role: str, name: str, folder: Path) -> int:
     """Start a plugin package NAME (such as mylab-nearest) that offers an attack, with its test."""
     from privagams.scaffold import make_plugin
@@ -154,7 +160,9 @@ def report(file: Path, overrides: tuple[str, ...], runs: Path | None) -> int:
 @_SET
 @_RUNS
 @click.option("--by", required=True, help="Who approves; recorded in the ledger and with the release.")
-@click.option("--outbox", type=click.Path(path_type=Path, file_okay=False), help="[default: outbox/ beside FILE]")
+@click.option(
+    "--outbox", type=click.Path(path_type=Path, file_okay=False), help="[default: outbox/ beside FILE]"
+)
 @click.option("--unprotected", is_flag=True, help="Let a yardstick go, charged as ε = inf.")
 def approve(
     release: str, file: Path, overrides: tuple[str, ...], runs: Path | None, by: str, outbox: Path | None,
@@ -195,7 +203,9 @@ def schema() -> int:
 
 
 @cli.command()
-@click.option("--folder", type=click.Path(path_type=Path, file_okay=False), default=Path("demo"), show_default=True)
+@click.option(
+    "--folder", type=click.Path(path_type=Path, file_okay=False), default=Path("demo"), show_default=True
+)
 @click.option("--patients", type=click.IntRange(40), default=400, show_default=True)
 @click.option("--cohort-only", is_flag=True, help="Make the images and the table, and stop.")
 @click.option("--jobs", type=click.IntRange(1))

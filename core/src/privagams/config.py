@@ -134,7 +134,9 @@ class _Checker:
         reader = self._component("source", "readers", {k: v for k, v in table.items() if k not in known})
         if reader is None:
             reader = Use("")
-        made = self._structure("source", own | {"reader": {"use": reader.name, **reader.settings}}, SourceSettings)
+        made = self._structure(
+            "source", own | {"reader": {"use": reader.name, **reader.settings}}, SourceSettings
+        )
         return attrs.evolve(made, reader=reader) if made is not None else None
 
     def _uses(self, role: str) -> list[Use]:
@@ -165,7 +167,9 @@ class _Checker:
             return None
         for field in attrs.fields(target):
             if "role" in field.metadata and (inner := getattr(made, field.name)) is not None:
-                self._component(f"{path}.{field.name}", field.metadata["role"], {"use": inner.name, **inner.settings})
+                self._component(
+                    f"{path}.{field.name}", field.metadata["role"], {"use": inner.name, **inner.settings}
+                )
         return Use(use.name, to_plain(made))
 
     def _releases(self) -> list[ReleaseSettings]:
@@ -211,16 +215,20 @@ def _release_faults(release: ReleaseSettings, registry: Registry) -> list[str]:
     faults = []
     if release.of == "drawn":
         if release.generator is None:
-            faults.append(".generator: required for drawn images; name one, or set of = \"members\"")
+            faults.append('.generator: required for drawn images; name one, or set of = "members"')
         if release.images is None:
             faults.append(".images: required for drawn images: how many to draw")
     else:
         if release.images is not None or release.weights:
             faults.append(".of: copies of members take neither images nor weights")
         if release.generator or release.mechanism:
-            faults.append(".of: copies of members take no generator or mechanism: no installed mechanism randomises images")
+            faults.append(
+                ".of: copies of members take no generator or mechanism: no installed mechanism randomises images"
+            )
     if release.mechanism is None and not release.yardstick:
-        faults.append(".mechanism: missing, so nothing would protect the patients; add one, or set yardstick = true")
+        faults.append(
+            ".mechanism: missing, so nothing would protect the patients; add one, or set yardstick = true"
+        )
     if release.mechanism is not None and release.yardstick:
         faults.append(".yardstick: a yardstick has no mechanism; remove one of the two")
     if release.generator and release.mechanism:

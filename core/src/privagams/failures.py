@@ -11,5 +11,15 @@ def in_words(error: BaseException) -> tuple[str, int]:
     if isinstance(error, PrivagamsError):
         return f"{error}{notes}", int(error.exit_code)
     if isinstance(error, MemoryError):
-        return f"not enough memory; close other programs or run with --jobs 1{notes}", int(ExitCode.STAGE_FAILED)
+        return f"not enough memory; close other programs or run with --jobs 1{notes}", int(
+            ExitCode.STAGE_FAILED
+        )
     return "".join(traceback.format_exception(error)).rstrip(), int(ExitCode.STAGE_FAILED)
+
+
+def headline(text: str) -> str:
+    """The one line of such a text that says what happened: a sentence's first, a traceback's last."""
+    lines = [line for line in text.splitlines() if line and not line.startswith("raised by ")]
+    if not lines:
+        return text
+    return lines[-1] if lines[0].startswith("Traceback") else lines[0]

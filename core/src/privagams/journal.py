@@ -15,6 +15,8 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
+from privagams.failures import headline
+
 _PLAIN_SECONDS = 30.0
 _LOG_SECONDS = 5.0
 
@@ -24,7 +26,7 @@ class Journal:
 
     def __init__(self, log: Path, console: Console) -> None:
         self.console = console
-        self._log = open(log, "a", encoding="utf-8", buffering=1)
+        self._log = open(log, "a", encoding="utf-8", buffering=1)  # noqa: SIM115 - closed in __exit__
         self._bars: Progress | None = None
         if console.is_terminal:
             self._bars = Progress(
@@ -81,7 +83,7 @@ class Journal:
         return seconds
 
     def fail(self, stage: str, reason: str) -> None:
-        self.log("failed", stage=stage, reason=reason.splitlines()[-1])
+        self.log("failed", stage=stage, reason=headline(reason))
         self._drop(stage)
         self.say(f"{stage}: failed: {reason}", style="red")
 

@@ -87,7 +87,7 @@ class Ledger:
     def total(
         self, delta: float, among: Sequence[str] | None = None, without_run: str | None = None
     ) -> Claim:
-        """What the worst-off patient (of those in `among`) has lost by all releases (but those of one run)."""
+        """What the worst-off patient (in `among`) has lost by all releases (but those of one run)."""
         return self.would_total([], delta, among, without_run)
 
     def would_total(

@@ -79,7 +79,9 @@ def _as_data(registry: Registry) -> dict[str, object]:
             }
             for offer in registry.offers
         ],
-        "failures": [{"distribution": f.distribution, "version": f.version, "reason": f.reason} for f in registry.failures],
+        "failures": [
+            {"distribution": f.distribution, "version": f.version, "reason": f.reason} for f in registry.failures
+        ],
         "clashes": list(registry.clashes),
     }  # fmt: skip
 

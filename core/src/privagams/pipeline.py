@@ -90,12 +90,18 @@ class SplitSettings:
 class PublicSettings:
     """[public]: what is said openly about the data, and so needs no budget."""
 
-    patients: int = field(validator=validators.ge(1), metadata={"doc": "number of patients, or a lower bound"})
-    classes: Mapping[str, float] = field(factory=dict, metadata={"doc": "labels of drawn images, with shares"})
+    patients: int = field(
+        validator=validators.ge(1), metadata={"doc": "number of patients, or a lower bound"}
+    )
+    classes: Mapping[str, float] = field(
+        factory=dict, metadata={"doc": "labels of drawn images, with shares"}
+    )
 
     def __attrs_post_init__(self) -> None:
         if self.classes and abs(sum(self.classes.values()) - 1) > 1e-6:
-            raise ValueError(f"the shares of classes add up to {sum(self.classes.values()):g}; they must add up to 1")
+            raise ValueError(
+                f"the shares of classes add up to {sum(self.classes.values()):g}; they must add up to 1"
+            )
         if any(share <= 0 for share in self.classes.values()):
             raise ValueError("every class needs a share above 0")
 

@@ -161,11 +161,19 @@ class _Planner:
         self, verb: str, name: str, settings: Mapping[str, Any], components: Sequence[tuple[str, Use]],
         inputs: Mapping[str, str] | None = None, release: str = "", seed: int | None = None,
     ) -> Stage:  # fmt: skip
-        versions = {f"{role}:{use.name}": self.registry.get(role, use.name).source for role, use in components}
+        versions = {
+            f"{role}:{use.name}": self.registry.get(role, use.name).source for role, use in components
+        }
         if not components:
             versions = {"core": f"privagams {__version__}"}
         return Stage(
-            verb, name, settings, versions, self.pipeline.seed if seed is None else seed, dict(inputs or {}), release
+            verb,
+            name,
+            settings,
+            versions,
+            self.pipeline.seed if seed is None else seed,
+            dict(inputs or {}),
+            release,
         )
 
 

@@ -6,6 +6,7 @@ import difflib
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from importlib.metadata import Distribution, EntryPoint, distributions
+from pathlib import Path
 from typing import Any
 
 import pluggy
@@ -114,7 +115,7 @@ def fingerprint(distribution: Distribution) -> str:
     for file in sorted(distribution.files or [], key=str):
         path = distribution.locate_file(file)
         if file.suffix in {".py", ".so", ".toml"} and ".dist-info" not in str(file):
-            digest.update(str(file).encode() + b"\0" + open(str(path), "rb").read() + b"\0")
+            digest.update(str(file).encode() + b"\0" + Path(str(path)).read_bytes() + b"\0")
     return digest.hexdigest()
 
 

@@ -21,7 +21,7 @@ def create_pixels(folder: Path, shape: tuple[int, int, int, int]) -> Any:
     import zarr
     from zarr.codecs import BloscCodec
 
-    n, height, width, channels = shape
+    _, height, width, channels = shape
     return zarr.create_array(
         store=str(folder / PIXELS), shape=shape, dtype="uint8", chunks=(CHUNK, height, width, channels),
         shards=(SHARD, height, width, channels), compressors=BloscCodec(cname="zstd", clevel=1), fill_value=0,
@@ -33,7 +33,9 @@ def write_table(folder: Path, columns: Mapping[str, np.ndarray]) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    pq.write_table(pa.table({name: pa.array(column.tolist()) for name, column in columns.items()}), folder / TABLE)
+    pq.write_table(
+        pa.table({name: pa.array(column.tolist()) for name, column in columns.items()}), folder / TABLE
+    )
 
 
 def write_records(folder: Path, pixels: np.ndarray, columns: Mapping[str, np.ndarray]) -> None:

@@ -15,6 +15,7 @@ from privagams.accounting import Claim
 from privagams.approval_file import approvals
 from privagams.errors import ExitCode
 from privagams.evidence import Measurement
+from privagams.failures import headline
 from privagams.judge import Truth, Verdict, gate, judge, rank_probes, tpr_cap, truth_of
 from privagams.judge import words as judge_words
 from privagams.judge.gate import Gate
@@ -130,7 +131,7 @@ class _Assembly:
         stages = [s for s in self.p.plan.stages if s.release == release.name and s.verb in ("fit", "release")]
         lost = [s for s in stages if not self.p.store.has(s.verb, s.key)]
         if lost:
-            reason = self.failed.get(lost[0].artifact, ("not done", 0))[0].splitlines()[-1]
+            reason = self._reason(lost[0])
             self.warnings.append(f"{release.name} is missing from this report: {lost[0].name}: {reason}")
         return not lost
 
@@ -150,7 +151,7 @@ class _Assembly:
         for stage in self.p.plan.of("attack", release.name):
             name = stage.settings["use"]["use"]
             if not self.p.store.has("attack", stage.key):
-                reason = self.failed.get(stage.artifact, ("not done", 0))[0].splitlines()[-1]
+                reason = self._reason(stage)
                 self.not_run.append(data.NotRun(name, release.name, f"it failed: {reason}"))
                 continue
             facts = self._facts(stage)
@@ -219,7 +220,7 @@ class _Assembly:
         for stage in self.p.plan.of("measure", release.name):
             name = stage.settings["use"]["use"]
             if not self.p.store.has("measure", stage.key):
-                reason = self.failed.get(stage.artifact, ("not done", 0))[0].splitlines()[-1]
+                reason = self._reason(stage)
                 self.warnings.append(f"{release.name}: {name} is missing: {reason}")
                 continue
             facts = self._facts(stage)
@@ -245,7 +246,9 @@ class _Assembly:
         worst = np.argsort(-mine, kind="stable")[:_WORST_SHOWN]
         counts = {str(p): int((truth.groups == str(p)).sum()) for p in truth.patients[probes.own[worst]]}
         patients = tuple(
-            data.PatientFigure(str(truth.patients[probes.own[i]]), float(mine[i]), counts[str(truth.patients[probes.own[i]])])
+            data.PatientFigure(
+                str(truth.patients[probes.own[i]]), float(mine[i]), counts[str(truth.patients[probes.own[i]])]
+            )
             for i in worst
         )
         what = "share of this patient's released image files linked at the first guess"
@@ -294,6 +297,10 @@ class _Assembly:
         return data.Provenance(
             self.p.pipeline.seed, found.pop("python"), platform.system(), found, hashes, stages
         )
+
+    def _reason(self, stage: Stage) -> str:
+        text, _ = self.failed.get(stage.artifact, ("it was not run", 0))
+        return headline(text)
 
     def _facts(self, stage: Stage) -> dict[str, Any]:
         return json.loads((self._folder(stage) / "facts.json").read_text())

@@ -58,7 +58,9 @@ def prepare(pipeline: Pipeline, registry: Registry, runs: Path) -> Prepared:
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         digests = Digests(run_folder / "private" / "digests.json")
         images = image_files(rows, home.key)
-        content = sorted([i.patient, i.slide, i.image, i.mpp, dict(i.columns), digests.of(i.path)] for i in images)
+        content = sorted(
+            [i.patient, i.slide, i.image, i.mpp, dict(i.columns), digests.of(i.path)] for i in images
+        )
         digests.save()
     except OSError as error:
         raise disk_error(error, run_folder) from error
@@ -116,9 +118,16 @@ class _Run:
         if not self.prepared.store.has(stage.verb, stage.key):
             self.journal.start(stage.name)
             facts = tile_stage(
-                stage, self.prepared, self.jobs, lambda done, total: self.journal.progress(stage.name, done, total)
+                stage,
+                self.prepared,
+                self.jobs,
+                lambda done, total: self.journal.progress(stage.name, done, total),
             )
             self.journal.end(stage.name)
+            self.journal.say(
+                f"{facts['tiles']} tiles or images of {facts['images']} files and {facts['patients']} patients; "
+                f"{len(facts['skipped'])} files without tissue, {len(facts['failed'])} not readable"
+            )
         else:
             facts = read_facts(self.prepared.store, stage)
         if facts["failed"]:
@@ -130,7 +139,9 @@ class _Run:
         rows = [(str(paths.get(image, "?")), reason) for image, reason in failed]
         for path, reason in rows:
             self.journal.say(f"could not be read: {path}: {reason}", style="yellow")
-        with open(self.prepared.run_folder / "private" / "failed.csv", "w", newline="", encoding="utf-8") as file:
+        with open(
+            self.prepared.run_folder / "private" / "failed.csv", "w", newline="", encoding="utf-8"
+        ) as file:
             csv.writer(file).writerows([("file", "reason"), *rows])
         self.code = ExitCode.PARTIAL
 
@@ -152,7 +163,9 @@ class _Run:
             pool.close()
 
     def _start_ready(self, pool: Pool, waiting: dict[str, Stage], running: dict[str, Stage]) -> None:
-        done = {s.artifact for s in self.prepared.plan.stages} - set(waiting) - set(running) - set(self.failed)
+        done = (
+            {s.artifact for s in self.prepared.plan.stages} - set(waiting) - set(running) - set(self.failed)
+        )
         # Long trainings first, so that they do not end up alone at the end.
         for artifact, stage in sorted(waiting.items(), key=lambda item: item[1].verb != "fit"):
             if not pool.idle:
@@ -181,7 +194,9 @@ class _Run:
         self.failed[message.task] = (text, code)
         self.journal.fail(stage.name, text)
         # A refusal or a configuration fault says more than "a stage failed".
-        self.code = ExitCode(code) if code in (2, 3, 4) else max(self.code, ExitCode.STAGE_FAILED, key=_weight)
+        self.code = (
+            ExitCode(code) if code in (2, 3, 4) else max(self.code, ExitCode.STAGE_FAILED, key=_weight)
+        )
 
     def _close(self, worked: bool, started: float) -> None:
         report = self.prepared.run_folder / "report.html"

@@ -144,7 +144,9 @@ def _sequence(converter: cattrs.Converter, value: Any, target: Any) -> Any:
     if not isinstance(value, list):
         raise Faults([("", f"expected {type_words(target)}, found {_literal_text(value)}")])
     return get_origin(target)(
-        _collect([(f"[{i}]", lambda v=v: converter.structure(v, get_args(target)[0])) for i, v in enumerate(value)])
+        _collect(
+            [(f"[{i}]", lambda v=v: converter.structure(v, get_args(target)[0])) for i, v in enumerate(value)]
+        )
     )
 
 

@@ -12,7 +12,7 @@ from PIL import Image
 Fetch = Callable[[int, int, int, int, int], Image.Image]
 """(level, x, y, width, height) to an RGB image; x, y in px at full resolution, the others of that level."""
 
-SIDE = 1024
+SIDE = 2048
 """Longest side, in px of a level, that is fetched at once; it bounds memory."""
 NEARLY = 1.01
 """A level up to 1 % coarser than asked serves too: scanners write 2.0003 where they mean 2."""
@@ -68,6 +68,29 @@ def read_levels(
             part = _read_part(fetch, level, downsamples[level], corner, (w, h), factor)
             out[top : top + h, left : left + w] = np.asarray(part)
     return out
+
+
+def fetch_inside(
+    read: Callable[[int, int, int, int], Image.Image],
+    level_size: tuple[int, int],
+    own: float,
+    region: tuple[int, int, int, int],
+) -> Image.Image:
+    """Fetch (x, y, width, height) of a level of downsample `own`, asking `read` only for what lies inside.
+
+    Slide libraries differ in what they make of a negative corner; outside is white.
+    """
+    x, y, width, height = region
+    skip = (math.ceil(max(0, -x) / own), math.ceil(max(0, -y) / own))
+    start = tuple(max(0, round(at + n * own)) for at, n in zip((x, y), skip, strict=True))
+    room = (level_size[0] - int(start[0] / own), level_size[1] - int(start[1] / own))
+    size = (min(width - skip[0], room[0]), min(height - skip[1], room[1]))
+    if size == (width, height):
+        return read(x, y, width, height)
+    white = Image.new("RGB", (width, height), (255, 255, 255))
+    if min(size) > 0:
+        white.paste(read(*start, *size), skip)
+    return white
 
 
 def _read_part(

@@ -162,7 +162,9 @@ def _row(pipeline: Pipeline, path: Path, line: Mapping[str, str], number: int, f
     label = line.get(names.label, "")
     columns = {"label": pipeline.source.labels.get(label, label)}
     columns |= {c: line[getattr(names, c)] for c in _OPTIONAL if line.get(getattr(names, c))}
-    return Row(path, patient, line.get(names.slide, ""), _mpp(line.get(names.mpp, ""), number, faults), columns)
+    return Row(
+        path, patient, line.get(names.slide, ""), _mpp(line.get(names.mpp, ""), number, faults), columns
+    )
 
 
 def _mpp(text: str, number: int, faults: list[str]) -> float | None:
@@ -174,7 +176,9 @@ def _mpp(text: str, number: int, faults: list[str]) -> float | None:
             return value
     except ValueError:
         pass  # said below, together with what is out of range
-    faults.append(f"source.table line {number}: mpp: expected µm per px between 0.01 and 1000, found {text!r}")
+    faults.append(
+        f"source.table line {number}: mpp: expected µm per px between 0.01 and 1000, found {text!r}"
+    )
     return None
 
 

@@ -12,8 +12,8 @@ import numpy as np
 
 from privagams.access import Access, Target, World
 from privagams.component import Use
-from privagams.errors import StageError
 from privagams.context import Context
+from privagams.errors import StageError
 from privagams.plan import Stage, filled
 from privagams.plugins import Registry
 from privagams.records import Records
@@ -63,7 +63,9 @@ def _split(
     table = split(_records(stage, context), settings, context.home.salt)
     check(table, settings, members=2, nonmembers=2, reference=2 if settings.reference else 0)
     table.save(folder / "split.parquet")
-    held = {(r, p): len(table.patients(r, p)) for r in (MEMBER, NONMEMBER, REFERENCE) for p in (MAIN, AUXILIARY)}
+    held = {
+        (r, p): len(table.patients(r, p)) for r in (MEMBER, NONMEMBER, REFERENCE) for p in (MAIN, AUXILIARY)
+    }
     return {"patients": {f"{role} {part}": count for (role, part), count in held.items()}}
 
 
@@ -106,7 +108,9 @@ def _release(
     rng = torch.Generator().manual_seed(int(digest([stage.seed, stage.key]), 16) % 2**63)
     pixels = model.sample(labels, rng, progress)
     classes = list(stage.settings["classes"])
-    named = np.array([classes[i] for i in labels], dtype=str) if classes else np.full(len(labels), "", dtype=str)
+    named = (
+        np.array([classes[i] for i in labels], dtype=str) if classes else np.full(len(labels), "", dtype=str)
+    )
     write_records(folder, pixels, {"label": named})
     return {"images": len(labels)}
 
@@ -216,9 +220,7 @@ def _measure(
     return {"measurements": [to_plain(m) for m in measurements], "better": metric.better}
 
 
-def _world(
-    stage: Stage, context: Context, registry: Registry, records: Records, table: SplitTable
-) -> World:
+def _world(stage: Stage, context: Context, registry: Registry, records: Records, table: SplitTable) -> World:
     candidates = records.take(table.where(MEMBER, AUXILIARY) | table.where(NONMEMBER, AUXILIARY))
     reference = records.take(table.where(REFERENCE))
 

@@ -71,9 +71,13 @@ class Store:
 def disk_error(error: OSError, folder: Path) -> StageError | OSError:
     """Turn what a full or read-only disk raises into a text for the user; leave other errors as they are."""
     if error.errno == errno.ENOSPC:
-        return StageError(f"{folder}: the disk is full; free some space and run again: finished stages are kept")
+        return StageError(
+            f"{folder}: the disk is full; free some space and run again: finished stages are kept"
+        )
     if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
-        return StageError(f"{folder}: not writable ({error.strerror}); make it writable, or choose another with --runs")
+        return StageError(
+            f"{folder}: not writable ({error.strerror}); make it writable, or choose another with --runs"
+        )
     return error
 
 

@@ -15,6 +15,7 @@ from privagams.errors import SlideError, StageError
 from privagams.roles import Reader, Slide
 from privagams.tile_choice import Candidate, Grid, ImageFile, TileSettings, best, grid_of, shares
 from privagams.tile_reading import (
+    CELLS,
     decodes_all,
     read_all,
     read_tiles,
@@ -24,6 +25,7 @@ from privagams.tile_reading import (
     whole_grid,
 )
 from privagams.tile_store import PackJob, Scratch, pack
+from privagams.tissue import tissue_mask
 
 
 class NoTiles(Exception):
@@ -110,6 +112,10 @@ class TileWork:
         self._salt = salt
         self._folder = folder
         self._scratch = scratch
+        # Libraries are loaded before the first file's time runs.
+        import zarr  # noqa: F401
+
+        tissue_mask(np.zeros((CELLS * 4, CELLS * 4, 3), dtype=np.uint8))
 
     def __call__(self, job: CutJob | PackJob, note: Note) -> CutResult | None:
         if isinstance(job, PackJob):

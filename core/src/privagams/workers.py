@@ -57,7 +57,9 @@ class Pool:
     def messages(self) -> Iterator[Message]:
         """Wait for at least one message of a busy worker, and yield what has come in."""
         busy = [worker for worker in self._workers if worker.task is not None]
-        ready = wait([item for worker in busy for item in (worker.pipe, worker.process.sentinel)], timeout=1.0)
+        ready = wait(
+            [item for worker in busy for item in (worker.pipe, worker.process.sentinel)], timeout=1.0
+        )
         for worker in busy:
             if worker.pipe in ready or worker.process.sentinel in ready:
                 yield self._receive(worker)

@@ -9,7 +9,7 @@ from privagams.component import Use, uses
 class NearestPatientSettings:
     """Settings of `nearest-patient`."""
 
-    embedder: Use = uses("embedders", "texture")  # noqa: RUF009 - attrs.field in disguise
+    embedder: Use = uses("embedders", "texture")
     standardise: bool = field(
         default=True,
         validator=validators.instance_of(bool),

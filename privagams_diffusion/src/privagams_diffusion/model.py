@@ -149,7 +149,7 @@ class DiffusionModel(nn.Module):
 
 def _network(settings: DiffusionSettings, space: Space) -> UNet2DModel:
     folded = space.channels * settings.patch**2
-    net = UNet2DModel(
+    net: UNet2DModel = UNet2DModel(
         sample_size=space.size // settings.patch,
         in_channels=folded,
         out_channels=folded,

@@ -19,7 +19,7 @@ from privagams.demo.writers import Caption, Format, require_packages, write
 from privagams.errors import StageError
 
 FORMATS: tuple[Format, Format, Format] = ("tiff", "dicom", "png")
-MPP: dict[Format, float] = {"tiff": 1.0, "dicom": 0.8, "png": 1.0}
+MPP: dict[Format, float] = {"tiff": 1.0, "dicom": 1.0, "png": 1.25}
 """µm per px at full resolution."""
 TWO_SLIDES = 0.6
 """Share of patients with a second slide."""
@@ -82,7 +82,7 @@ def make_cohort(
 
 
 def personal(patient: int, seed: int = 0) -> tuple[str, str, str]:
-    """State a patient's made-up id, name and birth date: in every file, so that tests can look where they leak."""
+    """State a patient's made-up id, name and birth date: all files hold them, so that leaks can be found."""
     rng = np.random.default_rng([seed, patient, 0, 0])
     mark = "".join(rng.choice(list("BCDFGHJKLMNPQRSTVWXZ"), 6))
     name = f"{mark.title()}ova^{rng.choice(_GIVEN)}"
@@ -112,7 +112,7 @@ def _write_patient(folder: Path, seed: int, patient: int) -> list[Row]:
     year, month, day = rng.integers(2012, 2024), rng.integers(1, 13), rng.integers(1, 29, 2)
     rows = []
     for slide in range(slides_of(patient, seed)):
-        # Any three patients in a row come in all formats, and a second slide is never on the first one's scanner.
+        # Three patients in a row come in all formats; a second slide is never from the first one's scanner.
         kind = FORMATS[(patient + slide) % len(FORMATS)]
         caption = Caption(
             identity, name, born, f"{identity}-S{slide + 1}", f"{year}-{month:02d}-{day[slide]:02d}"

@@ -1,4 +1,4 @@
-"""How a field of made-up tissue is composed: two stains on an irregular piece of tissue, then light through them."""
+"""How made-up tissue is composed: two stains on an irregular piece of tissue, then light through them."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def draw(
 def _light(
     haematoxylin: Plane, eosin: Plane, tissue: Plane, look: Signature, rng: np.random.Generator
 ) -> NDArray[np.uint8]:
-    """Let light through: white · exp(−Σ concentration · optical density) in each colour (Beer and Lambert)."""
+    """Let light through: white · exp(−Σ concentration · optical density) per colour (Beer and Lambert)."""
     grain = rng.standard_normal(tissue.shape, dtype=np.float32)
     thickness = tissue * (1 + np.float32(0.05) * grain)
     first = np.float32(-look.haematoxylin_strength) * haematoxylin * thickness

@@ -61,7 +61,7 @@ class Glands:
     wobble: Plane
 
     def edge(self, cosine: Numbers, sine: Numbers) -> Plane:
-        """Outline relative to the radius in a direction "k …": an ellipse (2nd harmonic) with a bump (3rd)."""
+        """Outline over radius in a direction "k …": an ellipse (2nd harmonic) with a bump (3rd)."""
         cosine2, sine2 = cosine * cosine - sine * sine, 2 * cosine * sine
         parts = (cosine2, sine2, cosine * cosine2 - sine * sine2, sine * cosine2 + cosine * sine2)
         weights = self.wobble.reshape(self.wobble.shape + (1,) * (np.ndim(cosine) - 1))
@@ -75,11 +75,11 @@ class Glands:
         cut = patches(canvas, self.x, self.y, 1.4 * float(self.radius.max()))
         away = np.sqrt(cut.dx * cut.dx + cut.dy * cut.dy) + np.float32(1e-3)
         radius = self.radius[:, None, None] * self.edge(cut.dx / away, cut.dy / away)
-        cut.lay(rings, step(radius - away, np.float32(1.0)))
-        cut.lay(lumens, step(self.opening[:, None, None] * radius - away, np.float32(1.5)))
+        cut.lay(rings, step(radius - away, 1.0))
+        cut.lay(lumens, step(self.opening[:, None, None] * radius - away, 1.5))
 
     def nuclei(self, look: Signature, rng: np.random.Generator) -> Cells:
-        """Line nuclei up at the base of each ring, long axis towards the lumen; disorder grows with atypia."""
+        """Line nuclei up at the base of each ring, pointing at the lumen; disorder grows with atypia."""
         count = np.maximum(5, 2 * np.pi * 0.8 * self.radius / look.nuclear_spacing * 1.15).astype(np.intp)
         gland = np.repeat(np.arange(len(self.x)), count)
         place = np.arange(count.sum()) - np.repeat(np.cumsum(count) - count, count)
@@ -139,7 +139,7 @@ def spindles(canvas: Canvas, tissue: Plane, fibre_angle: Plane, rng: np.random.G
 
 
 def lymphocytes(canvas: Canvas, nests: Plane, rng: np.random.Generator) -> Cells:
-    """Cluster small dark round nuclei in the stroma of both classes: density alone does not tell them apart."""
+    """Cluster small dark nuclei in the stroma of both classes: density alone does not tell them apart."""
     crowded = canvas.cloud(45, rng)
     x, y = canvas.lattice(7.5, 0.38, rng)
     kept = (canvas.at(crowded, x, y) > 1.15) & (canvas.at(nests, x, y) < 0.35)

@@ -1,4 +1,4 @@
-"""How the demo cohort's tiles are had without any file: for tuning, for tests, and as a public development set."""
+"""How to have the demo cohort's tiles without files: for tuning, tests, and as a public development set."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def render_slide(
 ) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
     """Draw slide number `slide` of a patient at `mpp` µm/px: RGB uint8 "h w 3" and its tissue, bool "h w"."""
     rng = np.random.default_rng([seed, patient, 1 + slide, 1])
-    width, height = (float(side) for side in rng.choice([512.0, 576.0], 2))
+    width, height = (float(side) for side in rng.choice([448.0, 512.0], 2))
     return draw(Canvas(width, height, mpp), cut(patient, slide, seed), rng)
 
 

@@ -1,4 +1,4 @@
-"""How a drawn slide becomes a file: pyramidal TIFF, DICOM whole-slide images, or PNG. Equal input, equal bytes."""
+"""How a drawn slide becomes a pyramidal TIFF, DICOM slide or PNG. Equal input, equal bytes."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _DOWNSAMPLE = 4
 
 @frozen
 class Caption:
-    """What a careless export writes into a slide's headers: made-up personal data that must never get further."""
+    """What a careless export writes into a slide's headers: made-up personal data."""
 
     patient_id: str
     name: str
@@ -43,7 +43,7 @@ class Caption:
 
 
 def write(kind: Format, folder: Path, image: Image, mpp: float, caption: Caption) -> Path:
-    """Write one slide into `folder`, named after the patient as careless exports are; return the file to open."""
+    """Write one slide into `folder`, named after the patient; return the file to open."""
     return _WRITERS[kind](folder, image, mpp, caption)
 
 

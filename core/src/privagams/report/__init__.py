@@ -1,1 +1,1 @@
-"""What people and programs read of a run: report.html and .json for the steward, public.html and .json for all."""
+"""What people and programs read of a run: two pages and two JSON files, one pair private, one public."""

@@ -9,6 +9,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from privagams.report import odds, wording
 from privagams.report.data import Release, Report
+from privagams.report.pages import size
 from privagams.report.public import for_public
 
 
@@ -49,7 +50,7 @@ def _card(kind: str, report: Report, release: Release, licence: str, figures: bo
 
 
 def _environment() -> Environment:
-    environment = Environment(  # noqa: S701: this is Markdown; `plain` takes the markup out of names
+    environment = Environment(
         loader=PackageLoader("privagams.report"),
         autoescape=False,
         undefined=StrictUndefined,
@@ -66,6 +67,7 @@ def _environment() -> Environment:
         exact_sentence=odds.exact_sentence,
         reading_words=wording.reading_words,
         plural=wording.plural,
+        size=size,
     )
     return environment
 

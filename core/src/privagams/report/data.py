@@ -139,7 +139,7 @@ class Approval:
 
 @frozen(eq=False)
 class Examples:
-    """Images that a model drew: `pixels` uint8 "n h w c" with c of 1 or 3, `classes` a name for each, or none."""
+    """Images that a model drew: `pixels` uint8 "n h w c" with c of 1 or 3; a class name for each, or none."""
 
     pixels: np.ndarray = field()
     classes: tuple[str, ...] = ()
@@ -171,7 +171,8 @@ class Release:
     name: str
     kind: Kind
     status: Status
-    images: int
+    images: int | None
+    """How many; None on public pages for copies that were not let go, since it counts members' images."""
     yardstick: bool = False
     claims: tuple[Claim, ...] = ()
     """The release alone. The first is the members'; a second one states what reference patients lose."""
@@ -195,11 +196,13 @@ class Release:
         if self.examples is not None and self.kind not in DRAWING_KINDS:
             raise ValueError(
                 f"release {self.name!r}: expected no example images for {self.kind}, found "
-                f"{len(self.examples.pixels)}; only drawn images may be shown, never real ones or copies of them"
+                f"{len(self.examples.pixels)}; only drawn images may be shown, never real ones or copies "
+                "of them"
             )
         if not self.claims and not self.yardstick:
             raise ValueError(
-                f"release {self.name!r}: expected a claim, found none; state it, with epsilon = inf if nothing protects"
+                f"release {self.name!r}: expected a claim, found none; state it, with epsilon = inf if "
+                "nothing protects"
             )
 
     @property

@@ -21,7 +21,7 @@ def as_json(report: Report) -> str:
 
 def as_object(report: Report) -> dict[str, Any]:
     """The report as plain objects, ready for JSON."""
-    return _plain(
+    plain: dict[str, Any] = _plain(
         {
             "api": API,
             "pipeline": report.pipeline,
@@ -36,13 +36,31 @@ def as_object(report: Report) -> dict[str, Any]:
             "gate": None if report.gate is None else _fields(report.gate, "tests", "level", "sentence"),
             "not_run": [_fields(entry, "attack", "release", "reason") for entry in report.not_run],
             "not_protected": list(report.not_protected),
+            "outside_the_claim": _outside_the_claim(report),
             "warnings": list(report.warnings),
-            "failures": None if report.failures is None else _fields(report.failures, "read", "no_tissue", "failed"),
-            "plugins": [_fields(plugin, "distribution", "version", "components") for plugin in report.plugins],
-            "selftest": None if report.selftest is None else _fields(report.selftest, "passed", "total", "seconds"),
+            "failures": None
+            if report.failures is None
+            else _fields(report.failures, "read", "no_tissue", "failed"),
+            "plugins": [
+                _fields(plugin, "distribution", "version", "components") for plugin in report.plugins
+            ],
+            "selftest": None
+            if report.selftest is None
+            else _fields(report.selftest, "passed", "total", "seconds"),
             "provenance": _provenance(report),
         }
     )
+    return plain
+
+
+def _outside_the_claim(report: Report) -> list[str]:
+    """Which results rest on members' data, which no claim covers: "release: attack or metric"."""
+    found = []
+    for release in report.releases:
+        attacks = [a.attack for a in release.attacks if a.private and a.measurements]
+        metrics = [m.metric for m in release.metrics if m.private and m.measurements]
+        found += [f"{release.name}: {name}" for name in (*attacks, *metrics)]
+    return found
 
 
 def _release(release: Release) -> dict[str, Any]:

@@ -15,14 +15,15 @@ WEAK_DELTA = 0.01
 def best_guess(claim: Claim) -> float:
     """Largest share of right guesses of somebody who is undecided (50 : 50) beforehand.
 
-    (e^ε + δ) / (1 + e^ε): every test has found ≤ e^ε · false alarms + δ and the same with the roles of the two
-    cases swapped (Kairouz, Oh and Viswanath 2015, arXiv 1311.0776, theorem 2.1); the two lines cross there.
+    (e^ε + δ) / (1 + e^ε): every test has found ≤ e^ε · false alarms + δ, and the same with the roles of the
+    two cases swapped (Kairouz, Oh and Viswanath 2015, arXiv 1311.0776); the two lines cross there.
     """
     if not claim.bounded:
         return 1.0
     # 1 − (1 − δ)/(1 + e^ε), with e^−ε so that a large ε does not overflow
     shrunk = math.exp(-claim.epsilon)
-    return 1.0 - (1.0 - claim.delta) * shrunk / (1.0 + shrunk)
+    # A finite claim never allows certainty, also where a float cannot tell.
+    return min(1.0 - (1.0 - claim.delta) * shrunk / (1.0 + shrunk), math.nextafter(1.0, 0.0))
 
 
 def most_found(claim: Claim, false_alarms: float) -> float:
@@ -50,7 +51,7 @@ def percent_at_most(share: float) -> str:
 def right_guesses(claim: Claim) -> str:
     """The best guess in a few words: "right guesses: at most 99.97 %"."""
     limit = percent_at_most(best_guess(claim))
-    return f"right guesses: {'up to 100 %' if limit == '100 %' else limit if limit.startswith('more') else f'at most {limit}'}"
+    return f"right guesses: {limit if limit.startswith('more') else f'at most {limit}'}"
 
 
 def _question(claim: Claim) -> str:
@@ -76,10 +77,12 @@ def claim_sentence(claim: Claim, what: str = "this release") -> str:
     limit = percent_at_most(best_guess(claim))
     start = f"Whoever is undecided (50 %) {_question(claim)}"
     if limit.startswith("more"):
-        return f"{start} may become practically certain by studying {what} ({limit}): it promises almost nothing."
+        end = f"by studying {what} ({limit}): it promises almost nothing."
+        return f"{start} may become practically certain {end}"
+    end = f"after studying {what}, whatever else they know."
     if claim.delta == 0:
-        return f"{start} can be at most {limit} sure after studying {what}, whatever else they know."
-    return f"{start} will guess right at most {limit} of the time after studying {what}, whatever else they know."
+        return f"{start} can be at most {limit} sure {end}"
+    return f"{start} will guess right at most {limit} of the time {end}"
 
 
 def strength(claim: Claim) -> str:
@@ -98,15 +101,19 @@ def _weak(claim: Claim) -> bool:
 def strength_sentence(claim: Claim) -> str:
     """Say how far the claim carries by itself, and what measured attacks add to it."""
     if not claim.bounded:
-        return "Measured attacks show what is known to be possible. They cannot show that anything is impossible."
+        return "Measured attacks show what is possible. They cannot show that anything is impossible."
     if _weak(claim):
         return (
-            "On paper this is a weak guarantee: near-certainty stays possible. Where measured attacks do much worse "
-            "than the limit, that is a measurement and not a promise, since better attacks may come. What is promised "
+            "On paper this is a weak guarantee: near-certainty stays possible. Where measured attacks do "
+            "much worse "
+            "than the limit, that is a measurement and not a promise, since better attacks may come. What "
+            "is promised "
             "is that no attack, however clever, passes the limit."
         )
     if claim.epsilon <= STRONG_TO:
-        return "On paper this is a strong guarantee: it holds against every attack, also those not yet invented."
+        return (
+            "On paper this is a strong guarantee: it holds against every attack, also those not yet invented."
+        )
     return (
         "On paper this is a moderate guarantee: it holds against every attack, also those not yet invented, "
         "and leaves room for a well-informed guess."
@@ -135,8 +142,10 @@ def exact_sentence(claim: Claim) -> str:
             f"a probability of e^ε/(1+e^ε) = {percent_at_most(best_guess(claim))}."
         )
     return (
-        "The release tells no more than this game: with probability δ the truth is told outright; otherwise betting "
-        f"odds move by a factor of at most e^ε = {odds}, from 1 : 1 to at most e^ε/(1+e^ε). Over both cases, right "
+        "The release tells no more than this game: with probability δ the truth is told outright; "
+        "otherwise betting "
+        f"odds move by a factor of at most e^ε = {odds}, from 1 : 1 to at most e^ε/(1+e^ε). Over both "
+        "cases, right "
         f"guesses are at most (e^ε+δ)/(1+e^ε) = {percent_at_most(best_guess(claim))}."
     )
 
@@ -146,6 +155,7 @@ def delta_warning(claim: Claim, patients: int) -> str | None:
     if not claim.bounded or patients <= 0 or claim.delta * patients < 1:
         return None
     return (
-        f"δ = {claim.delta:g} is not below 1/{patients:,} (one patient): a release that publishes one randomly chosen "
+        f"δ = {claim.delta:g} is not below 1/{patients:,} (one patient): a release that publishes one "
+        "randomly chosen "
         "patient in full could satisfy such a claim. Choose a smaller δ."
     )

@@ -11,11 +11,14 @@ from typing import Any
 
 from attrs import frozen
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
 
 from privagams.evidence import Measurement
 from privagams.report import odds, pictures, wording
+from privagams.report.curves import curve
 from privagams.report.data import AttackResult, Examples, MetricResult, Release, Report
 from privagams.report.public import for_public
+from privagams.report.scatter import Point, scatter
 
 EXAMPLES_PER_CLASS = 8
 EXAMPLES_AT_MOST = 48
@@ -54,7 +57,11 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )
     environment.filters.update(
-        figure=wording.figure, epsilon=wording.epsilon, limit=wording.limit, power=wording.power_of_ten, duration=wording.duration
+        figure=wording.figure,
+        epsilon=wording.epsilon,
+        limit=wording.limit,
+        power=wording.power_of_ten,
+        duration=wording.duration,
     )
     environment.globals.update(
         claim_sentence=odds.claim_sentence,
@@ -69,14 +76,16 @@ def _environment() -> Environment:
         reading_words=wording.reading_words,
         plural=wording.plural,
         interval=pictures.interval,
-        curve=pictures.curve,
+        curve=curve,
         budget_bar=pictures.budget_bar,
         png_address=pictures.png_address,
         approve_command=approve_command,
         headline=headline,
+        size=size,
         headline_metric=headline_metric,
         example_groups=example_groups,
         questions=questions,
+        compared=compared,
     )
     return environment
 
@@ -123,6 +132,12 @@ def approve_command(release: Release, options: str = "") -> list[str]:
     return [word for word in (*words, "--unprotected" if release.yardstick else "") if word]
 
 
+def size(release: Release) -> str:
+    """How many of what a release is."""
+    kind = "images and the model" if release.kind == "model" else release.kind
+    return kind if release.images is None else f"{release.images:,} {kind}"
+
+
 def headline(release: Release) -> tuple[AttackResult, Measurement] | None:
     """The linkage figure that leads a release's card: never a "same image" one where another exists."""
     found = [
@@ -159,6 +174,36 @@ def example_groups(examples: Examples) -> list[tuple[str, list[str]]]:
 
 
 @frozen
+class Compared:
+    """One figure of one metric, release beside release."""
+
+    metric: str
+    figure: str
+    better: str
+    rows: tuple[tuple[Release, MetricResult, Measurement], ...]
+    sentences: tuple[tuple[str, bool], ...]
+    """What the metric said, once each, and whether it saw private data."""
+
+
+def compared(releases: Sequence[Release]) -> list[Compared]:
+    """Metrics' figures, arranged so that releases stand side by side."""
+    rows: dict[tuple[str, str], list[tuple[Release, MetricResult, Measurement]]] = {}
+    for release in releases:
+        for result in release.metrics:
+            for measured in result.measurements:
+                rows.setdefault((result.metric, measured.name), []).append((release, result, measured))
+    told: set[str] = set()
+    groups = []
+    for (metric, name), found in rows.items():
+        said = dict.fromkeys(
+            (r.sentence, r.private) for _, r, _ in found if r.sentence and r.sentence not in told
+        )
+        told.update(sentence for sentence, _ in said)
+        groups.append(Compared(metric, name, found[0][1].better, tuple(found), tuple(said)))
+    return groups
+
+
+@frozen
 class Answer:
     """One of the three questions, with the attacks that tested it and the releases on which none did."""
 
@@ -174,7 +219,9 @@ def questions(releases: Sequence[Release]) -> list[Answer]:
     for title, question, games in wording.GDPR_QUESTIONS:
         tested = tuple((r, a) for r in releases for a in r.attacks if a.game in games and a.measurements)
         names = {release.name for release, _ in tested}
-        answers.append(Answer(title, question, tested, tuple(r.name for r in releases if r.name not in names)))
+        answers.append(
+            Answer(title, question, tested, tuple(r.name for r in releases if r.name not in names))
+        )
     return answers
 
 
@@ -182,14 +229,15 @@ def questions(releases: Sequence[Release]) -> list[Answer]:
 class Picture:
     """The privacy–utility picture and the figures it was drawn from."""
 
-    svg: str
-    metric: str
+    svg: Markup
+    metric: tuple[str, str]
+    """The metric and its figure."""
     better: str
     rows: tuple[tuple[str, Release, Measurement, Measurement], ...]
 
 
 def privacy_utility(report: Report, letters: Mapping[str, str]) -> Picture | None:
-    """Linkage above chance against the utility figure that most releases share; None where a side is missing."""
+    """Linkage above chance against the utility figure that most releases share; None if a side is missing."""
     metric = _shared_metric(report.releases)
     if metric is None:
         return None
@@ -201,14 +249,12 @@ def privacy_utility(report: Report, letters: Mapping[str, str]) -> Picture | Non
     if not rows:
         return None
     points = [
-        pictures.Point(
-            letter, release.name, release.yardstick, *wording.betrayal(linkage), utility.value, utility.low, utility.high
-        )
+        Point(letter, release.yardstick, *wording.betrayal(linkage), utility.value, utility.low, utility.high)
         for letter, release, linkage, utility in rows
     ]
     better = _better(report.releases, metric)
-    svg = pictures.scatter(points, "linkage above chance (0 = guessing, 1 = certain)", f"{metric[1]} ({metric[0]})", better)
-    return Picture(svg, metric[1], better, tuple(rows))
+    svg = scatter(points, "linkage above chance (0 = guessing, 1 = certain)", metric[1], better)
+    return Picture(svg, metric, better, tuple(rows))
 
 
 def _shared_metric(releases: Sequence[Release]) -> tuple[str, str] | None:
@@ -223,7 +269,9 @@ def _shared_metric(releases: Sequence[Release]) -> tuple[str, str] | None:
 
 
 def _figure_of(release: Release, metric: tuple[str, str]) -> Measurement | None:
-    found = (f for m in release.metrics if m.metric == metric[0] for f in m.measurements if f.name == metric[1])
+    found = (
+        f for m in release.metrics if m.metric == metric[0] for f in m.measurements if f.name == metric[1]
+    )
     return next(found, None)
 
 

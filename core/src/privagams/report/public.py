@@ -4,15 +4,25 @@ from __future__ import annotations
 
 from attrs import evolve
 
-from privagams.report.data import AttackResult, Examples, MetricResult, Provenance, Release, Report, Status
+from privagams.report.data import (
+    DRAWING_KINDS,
+    AttackResult,
+    Examples,
+    MetricResult,
+    Provenance,
+    Release,
+    Report,
+    Status,
+)
 
 
 def for_public(report: Report, include_figures_from_members: bool = False) -> Report:
     """The report without anything that needed a member.
 
-    Guarantee: public pages are made from what this returns, so they cannot show what is not in it. Figures computed
-    from members stay only when asked for; examples only of an approved release whose claims all promise something;
-    the worst-off, failures, hashes, timings and reasons never. The tests in `test_public.py` fail without it.
+    Guarantee: public pages are made from what this returns, so they cannot show what is not in it. Figures
+    computed from members stay only when asked for; examples only of an approved release whose claims all
+    promise something; the worst-off, failures, hashes, timings and reasons never. The tests in
+    `test_public.py` fail without it.
     """
     keep = include_figures_from_members
     return evolve(
@@ -32,6 +42,7 @@ def _release(release: Release, keep: bool) -> Release:
         release,
         # A refusal by the gate is one bit about members: the world only learns what was let go.
         status=_status(release),
+        images=release.images if release.kind in DRAWING_KINDS or release.status == "approved" else None,
         attacks=tuple(_attack(result, keep) for result in release.attacks),
         metrics=tuple(_metric(result, keep) for result in release.metrics),
         examples=_examples(release),
@@ -56,7 +67,15 @@ def _attack(result: AttackResult, keep: bool) -> AttackResult:
     if keep or not result.private:
         return evolve(result, notes=())
     return evolve(
-        result, measurements=(), sentence="", caps={}, largest_bound=None, gate="", curves=(), notes=(), relation=""
+        result,
+        measurements=(),
+        sentence="",
+        caps={},
+        largest_bound=None,
+        gate="",
+        curves=(),
+        notes=(),
+        relation="",
     )
 
 
@@ -67,6 +86,6 @@ def _metric(result: MetricResult, keep: bool) -> MetricResult:
 
 
 def _provenance(provenance: Provenance) -> Provenance:
-    # Hashes of private inputs would let an outsider confirm a guess of them; wall times and counts of stages tell
-    # of how much data there was.
+    # Hashes of private inputs would let an outsider confirm a guess of them; wall times and stages
+    # tell of how much data there was.
     return evolve(provenance, hashes={}, stages=(), platform="")

@@ -12,12 +12,12 @@ from privagams.evidence import Measurement
 Reading = Literal["above", "level", "unclear", "below", "no chance"]
 
 MARK = "†"
-MARK_MEANS = "computed from the data set's own patients; not itself protected by any claim"
+MARK_MEANS = "computed from the data set's own patients and is not protected by any claim"
 
 FIGURES: Mapping[str, str] = MappingProxyType(
     {
         "worst-off": "the same for the worst-off",
-    "top-1": "right patient named at the first guess",
+        "top-1": "right patient named at the first guess",
         "top-5": "right patient among the first five guesses",
         "mrr": "mean reciprocal rank of the right patient",
         "auc": "member ranked above a non-member",
@@ -32,39 +32,58 @@ FIGURES: Mapping[str, str] = MappingProxyType(
 
 GDPR_QUESTIONS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     ("Singling out", "Can one patient be isolated as having been used?", ("membership", "extraction")),
-    ("Linkability", "Can a released image be linked to images of the same patient held elsewhere?", ("linkage",)),
+    (
+        "Linkability",
+        "Can a released image be linked to images of the same patient held elsewhere?",
+        ("linkage",),
+    ),
     ("Inference", "Can something about a patient be learned that was not known?", ("attribute",)),
 )
 """Article 29 Working Party, opinion 05/2014 (WP216), and the games that test each question."""
 
 NOT_PROTECTED: tuple[str, ...] = (
-    "What is stated openly: the number of patients, the classes and their shares, and every setting. The claim is "
+    "What is stated openly: the number of patients, the classes and their shares, and every setting. The "
+    "claim is "
     "computed from these public numbers and does not hide them.",
-    "What holds for the patients as a group: the look of a disease, of a stain, of a scanner or a site. A release is "
+    "What holds for the patients as a group: the look of a disease, of a stain, of a scanner or a site. A "
+    "release is "
     "made to show it. Site and scanner artefacts may tell where the data came from.",
-    f"The figures marked {MARK}: attacks, utility, worst-off patients. They were computed from the patients' images, "
+    f"Figures from attacks and metrics, marked {MARK} wherever they are shown. They were computed from the "
+    "patients' images, "
     "so passing them on tells something that the claim does not count.",
     "The decision to approve or refuse, since it is taken after looking at such figures.",
-    "Resemblance. A drawn image may look like a patient who was never in the data, and a leak may look like nobody. "
+    "Resemblance. A drawn image may look like a patient who was never in the data, and a leak may look "
+    "like nobody. "
     "Neither proves anything by eye.",
-    "The same patients in other data sets, or at other institutions. Only what this data set's ledger records is counted.",
-    "Faults outside the arithmetic: the claim assumes ideal noise. Floating-point rounding, timing, a stolen run folder "
+    "The same patients in other data sets, or at other institutions. Only what this data set's ledger "
+    "records is counted.",
+    "Faults outside the arithmetic: the claim assumes ideal noise. Floating-point rounding, timing, a "
+    "stolen run folder "
     "and dishonest plugins are not covered.",
-    "The legal question. Whether a release counts as anonymous in law is a judgement on all means reasonably likely to "
+    "The legal question. Whether a release counts as anonymous in law is a judgement on all means "
+    "reasonably likely to "
     "be used; this report is evidence for it and does not replace it.",
 )
 
 GLOSSARY: tuple[tuple[str, str], ...] = (
-    ("member, non-member", "A patient whose images the release was made from; one of the same data set kept out of it."),
+    (
+        "member, non-member",
+        "A patient whose images the release was made from; one of the same data set kept out of it.",
+    ),
     (
         "ε (epsilon)",
-        "How much one patient's taking part can change the odds of anything seen in the release: at most by a factor "
+        "How much one patient's taking part can change the odds of anything seen in the release: at most "
+        "by a factor "
         "of e^ε. 0 is perfect; below 1 strong; from 5 on weak; ∞ none.",
     ),
-    ("δ (delta)", "The probability with which the limit by ε may fail. It should be far below 1 / number of patients."),
+    (
+        "δ (delta)",
+        "The probability with which the limit by ε may fail. It should be far below 1 / number of patients.",
+    ),
     (
         "adjacency",
-        "What is compared. Zero-out: the same data with one patient's contribution removed and the public number of "
+        "What is compared. Zero-out: the same data with one patient's contribution removed and the public "
+        "number of "
         "patients unchanged. Replace-one: one patient exchanged for another.",
     ),
     ("alone, total", "The release by itself; together with everything ever released from this data set."),
@@ -74,12 +93,22 @@ GLOSSARY: tuple[tuple[str, str], ...] = (
     ("extraction", "Find released images that are copies of a member's images."),
     (
         "AUC",
-        "The probability that a random member gets a higher score than a random non-member: 0.5 is guessing, 1 is certain.",
+        "The probability that a random member gets a higher score than a random non-member: 0.5 is "
+        "guessing, 1 is certain.",
     ),
-    ("95 % interval", "The range that holds the true figure in 95 of 100 such studies. n is the number of units behind it."),
+    (
+        "95 % interval",
+        "The range that holds the true figure in 95 of 100 such studies. n is the number of units behind it.",
+    ),
     ("chance", "What somebody who guesses would reach, found by shuffling who is who."),
-    ("claim allows", "The largest figure that any attack can reach if the claim is true. Above it, the claim is false."),
-    ("yardstick", "A release without protection, made only to show what protection is worth. It does not leave."),
+    (
+        "claim allows",
+        "The largest figure that any attack can reach if the claim is true. Above it, the claim is false.",
+    ),
+    (
+        "yardstick",
+        "A release without protection, made only to show what protection is worth. It does not leave.",
+    ),
     ("gate", "The test that stops a release whose measured leak is above its claim."),
 )
 
@@ -108,7 +137,7 @@ def reading(measurement: Measurement) -> Reading:
         return "above"
     if measurement.high < chance:
         return "below"
-    # Up to a fifth of the way from guessing to certainty counts as level; beyond it the interval says nothing.
+    # Up to a fifth of the way from guessing to certainty counts as level; beyond it nothing can be said.
     return "level" if betrayal(measurement)[2] <= 0.2 else "unclear"
 
 
@@ -168,7 +197,11 @@ def power_of_ten(value: float) -> str:
         return f"{value:g}"
     mantissa, exponent = f"{value:.1e}".split("e")
     raised = str(int(exponent)).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
-    return f"10{raised}" if mantissa == "1.0" else f"{mantissa.removesuffix('.0')} × 10{raised}"
+    return (
+        f"10{raised}"
+        if mantissa == "1.0"
+        else f"{mantissa.removesuffix('.0').replace('-', '−')} × 10{raised}"
+    )
 
 
 def duration(seconds: float) -> str:

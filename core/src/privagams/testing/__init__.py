@@ -24,8 +24,8 @@ def conformance(
     One line is a whole test module: `test_mine = conformance("mylab-nearest")`.
     `settings`: as in pipeline.toml; needed where the component has settings without defaults.
     `sample`: a file that a reader opens; a PNG made by the kit where left out.
-    `expected_failures`: the laws that are knowingly broken, each with the reason. A law that is kept after all
-    fails the test, and so does a name that is no law of the role.
+    `expected_failures`: the laws that are knowingly broken, each with the reason. A law that is kept after
+    all fails the test, and so does a name that is no law of the role.
     """
     # Loaded here and not above, so that pytest can rewrite the laws' assertions before they are imported.
     from privagams.testing.cases import make_test
@@ -34,7 +34,7 @@ def conformance(
 
 
 def checks_for(role: str) -> tuple[Callable[..., None], ...]:
-    """All laws of `role` ("attacks", "readers", …): functions `check_<law>(tested, bench)`."""
+    """All laws of `role` ("attacks", "readers", …): functions `check_<law>(subject, bench)`."""
     from privagams.testing.catalogue import laws
 
     return laws(role)

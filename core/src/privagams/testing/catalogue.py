@@ -6,9 +6,9 @@ from collections.abc import Callable
 from importlib import import_module
 from types import ModuleType
 
-from privagams.testing.tested import Bench, Tested
+from privagams.testing.subject import Bench, Subject
 
-Law = Callable[[Tested, Bench], None]
+Law = Callable[[Subject, Bench], None]
 
 
 def laws(role: str) -> tuple[Law, ...]:

@@ -13,7 +13,7 @@ from attrs import frozen
 
 from privagams.errors import ExitCode, PluginError
 from privagams.testing.catalogue import Law, law_of, laws, remedy_of
-from privagams.testing.tested import Bench, NotConcerned, Tested, find
+from privagams.testing.subject import Bench, NotConcerned, Subject, find
 
 
 @frozen
@@ -34,21 +34,21 @@ def check_component(name: str, settings: Mapping[str, Any] | None = None, sample
     if not __debug__:
         raise PluginError("check: Python runs with -O, which switches the laws off; run it without")
     failed = total = 0
-    for tested in find(name, settings or {}):
-        click.echo(f"{tested.component.name} ({tested.role[:-1]})")
-        for law in laws(tested.role):
-            outcome = try_law(law, tested, sample)
+    for subject in find(name, settings or {}):
+        click.echo(f"{subject.component.name} ({subject.role[:-1]})")
+        for law in laws(subject.role):
+            outcome = try_law(law, subject, sample)
             click.echo(_line(outcome))
             failed, total = failed + (not outcome.passed), total + 1
     click.echo(f"{name}: keeps {total - failed} of {total} laws")
     return int(ExitCode.PLUGIN if failed else ExitCode.OK)
 
 
-def try_law(law: Law, tested: Tested, sample: Path | None = None) -> Outcome:
+def try_law(law: Law, subject: Subject, sample: Path | None = None) -> Outcome:
     """Run one check in a folder of its own. Whatever a component raises counts as a broken law."""
     with tempfile.TemporaryDirectory(prefix="privagams-check-") as folder:
         try:
-            law(tested, Bench(Path(folder), sample))
+            law(subject, Bench(Path(folder), sample))
         except NotConcerned as reason:
             return Outcome(law, True, str(reason))
         except Exception as error:  # a component may fail in any way; each is an answer
@@ -67,4 +67,5 @@ def _line(outcome: Outcome) -> str:
     name = outcome.law.__name__.removeprefix("check_")
     if outcome.passed:
         return f"  passed  {name}" + (f" (does not apply: {outcome.reason})" if outcome.reason else "")
-    return f"  FAILED  {name}\n          {outcome.reason}\n          {law_of(outcome.law)}\n          {remedy_of(outcome.law)}"
+    law = outcome.law
+    return "\n          ".join([f"  FAILED  {name}", outcome.reason, law_of(law), remedy_of(law)])

@@ -9,9 +9,10 @@ import numpy as np
 from attrs import frozen
 
 from privagams.access import Access
+from privagams.records import Records
 from privagams.testing import worlds
 from privagams.testing.files import sample_file
-from privagams.testing.tested import Bench, NotConcerned, Tested
+from privagams.testing.subject import Bench, NotConcerned, Subject
 
 
 @frozen(eq=False)
@@ -23,15 +24,15 @@ class Exercise:
     """Pairs (before, after)."""
 
 
-def exercise(tested: Tested, bench: Bench) -> Exercise:
+def exercise(subject: Subject, bench: Bench) -> Exercise:
     """Build the component anew and use it once, with fixed seeds."""
-    return _EXERCISES[tested.role](tested, bench)
+    return _EXERCISES[subject.role](subject, bench)
 
 
-def _reader(tested: Tested, bench: Bench) -> Exercise:
+def _reader(subject: Subject, bench: Bench) -> Exercise:
     path = sample_file(bench)
     before = np.frombuffer(path.read_bytes(), dtype=np.uint8)
-    slide = tested.build().open(path)
+    slide = subject.build().open(path)
     try:
         read = slide.read(3, 5, 40, 30, 1.0)
     finally:
@@ -39,18 +40,18 @@ def _reader(tested: Tested, bench: Bench) -> Exercise:
     return Exercise([read], [(before, np.frombuffer(path.read_bytes(), dtype=np.uint8))])
 
 
-def _embedder(tested: Tested, bench: Bench) -> Exercise:
+def _embedder(subject: Subject, bench: Bench) -> Exercise:
     pixels = pictures()
     before = pixels.copy()
-    return Exercise([np.asarray(tested.build().embed(pixels))], [(before, pixels)])
+    return Exercise([np.asarray(subject.build().embed(pixels))], [(before, pixels)])
 
 
-def _attack(tested: Tested, bench: Bench) -> Exercise:
-    attack = runnable(tested)
+def _attack(subject: Subject, bench: Bench) -> Exercise:
+    attack = runnable(subject)
     results, given = [], []
     for kind in kinds(attack):
         case = worlds.case("glass", kind, attack.access)
-        arrays = [
+        arrays: list[Any] = [
             case.world.patients,
             *(
                 a
@@ -64,25 +65,25 @@ def _attack(tested: Tested, bench: Bench) -> Exercise:
     return Exercise(results, given)
 
 
-def _metric(tested: Tested, bench: Bench) -> Exercise:
+def _metric(subject: Subject, bench: Bench) -> Exercise:
     real, released, world = metric_inputs()
-    arrays = [a for r in (real, released) for a in (r.pixels, *r.table.values())]
+    arrays: list[Any] = [a for r in (real, released) for a in (r.pixels, *r.table.values())]
     before = [np.array(a) for a in arrays]
-    found = tested.build().measure(real, released, world, np.random.default_rng(5))
+    found = subject.build().measure(real, released, world, np.random.default_rng(5))
     values = np.array([[m.value, m.low, m.high, m.n] for m in found], dtype=np.float64)
     return Exercise([values], list(zip(before, arrays, strict=True)))
 
 
-def _generator(tested: Tested, bench: Bench) -> Exercise:
+def _generator(subject: Subject, bench: Bench) -> Exercise:
     from privagams.testing.models import exercise_model
 
-    return Exercise(*exercise_model(tested.build()))
+    return Exercise(*exercise_model(subject.build()))
 
 
-def _mechanism(tested: Tested, bench: Bench) -> Exercise:
+def _mechanism(subject: Subject, bench: Bench) -> Exercise:
     import torch
 
-    mechanism = tested.build()
+    mechanism = subject.build()
     vectors = [torch.full((2, 3), 1.5), torch.full((2, 4, 2), -2.5)]
     before = [v.numpy().copy() for v in vectors]
     door = mechanism.noisy_sum([torch.zeros(3), torch.zeros(4, 2)], 1.0, 50)
@@ -92,7 +93,7 @@ def _mechanism(tested: Tested, bench: Bench) -> Exercise:
     return Exercise([], [(b, v.numpy()) for b, v in zip(before, vectors, strict=True)])
 
 
-_EXERCISES: dict[str, Callable[[Tested, Bench], Exercise]] = {
+_EXERCISES: dict[str, Callable[[Subject, Bench], Exercise]] = {
     "readers": _reader, "generators": _generator, "mechanisms": _mechanism,
     "embedders": _embedder, "attacks": _attack, "metrics": _metric,
 }  # fmt: skip
@@ -104,9 +105,9 @@ def pictures(channels: int = 3, count: int = 5) -> np.ndarray:
     return worlds.images(worlds.people(count, rng), 1, rng, channels)
 
 
-def runnable(tested: Tested) -> Any:
+def runnable(subject: Subject) -> Any:
     """Build an attack that the kit can run."""
-    attack = tested.build()
+    attack = subject.build()
     if attack.shadows:
         raise NotConcerned("it needs shadow models, which the kit does not train")
     return attack
@@ -122,9 +123,16 @@ def metric_inputs(per_patient: int = 4) -> tuple[Any, Any, Any]:
     rng = np.random.default_rng(31)
     owner = np.arange(12).repeat(per_patient)
     label = np.array(worlds.CLASSES)[owner % 2]
-    real = worlds.records(
-        worlds.images(worlds.people(12, rng), per_patient, rng), np.char.add("p", owner.astype(str)), label
-    )
-    drawn = worlds.images(worlds.people(48, np.random.default_rng(37)), 1, np.random.default_rng(41))
-    released = worlds.Records(drawn, {"label": np.array(worlds.CLASSES)[np.arange(48) % 2]})
+    names = np.char.add("p", owner.astype(str))
+    real = worlds.records(worlds.images(_by_class(12, rng), per_patient, rng), names, label)
+    rng = np.random.default_rng(37)
+    drawn = worlds.images(_by_class(48, rng), 1, rng)
+    released = Records(drawn, {"label": np.array(worlds.CLASSES)[np.arange(48) % 2]})
     return real, released, worlds.case("null", "drawn").world
+
+
+def _by_class(count: int, rng: np.random.Generator) -> np.ndarray:
+    """Patterns of people whose class can be seen: every second one's are brighter."""
+    patterns = worlds.people(count, rng) / 2
+    patterns[1::2] += 110
+    return patterns

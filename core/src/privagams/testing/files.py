@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from privagams.testing.tested import Bench
+from privagams.testing.subject import Bench
 
 SECRET = "jane-doe-1931"
 """Stands in the name of every file; it must not come back in any message."""
@@ -47,4 +47,5 @@ def _scene() -> np.ndarray:
     """Smooth, so that it may be compared across resolutions, and nowhere white."""
     y, x = np.mgrid[0:HEIGHT, 0:WIDTH]
     waves = [np.sin(x / 37 + y / 53 + phase) for phase in (0.0, 2.0, 4.0)]
-    return np.rint(120 + 70 * np.stack(waves, axis=-1)).astype(np.uint8)
+    scene: np.ndarray = np.rint(120 + 70 * np.stack(waves, axis=-1)).astype(np.uint8)
+    return scene

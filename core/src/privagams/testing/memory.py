@@ -43,7 +43,8 @@ class Memory(nn.Module):
 
     def state_dict(self, *args: Any, **kwargs: Any) -> Mapping[str, torch.Tensor]:  # type: ignore[override]
         self._note(Access.WEIGHTS, "the weights (state_dict)")
-        return super().state_dict(*args, **kwargs)
+        state: Mapping[str, torch.Tensor] = super().state_dict(*args, **kwargs)
+        return state
 
     def named_parameters(self, *args: Any, **kwargs: Any) -> Iterator[tuple[str, nn.Parameter]]:
         self._note(Access.WEIGHTS, "the weights (parameters)")

@@ -10,7 +10,7 @@ import torch
 from privagams.roles import Batch, Phase, Space, Summarised, Summary, Trained
 from privagams.testing import worlds
 from privagams.testing.exercises import pictures
-from privagams.testing.tested import NotConcerned, Tested
+from privagams.testing.subject import NotConcerned, Subject
 
 LABELLED = Space(worlds.SIDE, 3, worlds.CLASSES)
 UNLABELLED = Space(worlds.SIDE, 1)
@@ -42,16 +42,16 @@ def replaced(one: Batch, other: Batch, row: int) -> dict[str, torch.Tensor]:
     return made
 
 
-def trained(tested: Tested, space: Space = LABELLED, seed: int = 3) -> Trained:
-    model = tested.build().model(space, seed)
-    if tested.component.training == "summary":
+def trained(subject: Subject, space: Space = LABELLED, seed: int = 3) -> Trained:
+    model = subject.build().model(space, seed)
+    if subject.component.training == "summary":
         raise NotConcerned("it learns from a summary, not by gradients")
     return model  # type: ignore[no-any-return]
 
 
-def summarised(tested: Tested, space: Space = LABELLED, seed: int = 3) -> Summarised:
-    model = tested.build().model(space, seed)
-    if tested.component.training != "summary":
+def summarised(subject: Subject, space: Space = LABELLED, seed: int = 3) -> Summarised:
+    model = subject.build().model(space, seed)
+    if subject.component.training != "summary":
         raise NotConcerned("it learns by gradients, not from a summary")
     return model  # type: ignore[no-any-return]
 

@@ -24,8 +24,8 @@ def coins(count: int, probability: float) -> np.ndarray:
 def gaussian(shape: torch.Size, std: float) -> torch.Tensor:
     """Draw float64 noise N(0, std²) of `shape` on the CPU.
 
-    Box–Muller on 53-bit radii and 32-bit angles; each entry is half the sum of four such draws from four different pairs,
-    so that its low bits do not betray the value it was added to (Holohan and Braghin 2021,
+    Box–Muller on 53-bit radii and 32-bit angles; each entry is half the sum of four such draws from four
+    different pairs, so that its low bits do not betray the value it was added to (Holohan and Braghin 2021,
     arXiv 2107.10138, n = 2).
 
     Guarantee: the bits are the operating system's CSPRNG's

@@ -30,9 +30,10 @@ class GaussianSum:
         self, like: Sequence[torch.Tensor], clip_norm: float, noise_multiplier: float, rate: float
     ) -> None:
         self._rate, self._std = rate, noise_multiplier * clip_norm
-        self._totals = [torch.zeros_like(t, dtype=torch.float64) for t in like]
-        self._pieces = [piece for total in self._totals for piece in _cut(total[None])]
-        self._slots = [torch.nn.Parameter(torch.zeros(p.shape[1:], device=p.device)) for p in self._pieces]
+        self._shapes = [t.shape for t in like]
+        self._total = torch.zeros(sum(t.numel() for t in like), dtype=torch.float64, device=like[0].device)
+        self._pieces = [piece for part in self._parts() for piece in _cut(part[None])]
+        self._slots = [torch.nn.Parameter(torch.zeros_like(p[0], dtype=torch.float32)) for p in self._pieces]
         self._clipper = DPOptimizer(
             torch.optim.SGD(self._slots, lr=0.0),
             noise_multiplier=noise_multiplier,
@@ -58,22 +59,25 @@ class GaussianSum:
 
     def release(self) -> list[torch.Tensor]:
         """Add the noise, return the sum, start anew."""
-        released = []
-        for total in self._totals:
-            # Not Opacus' add_noise: that draws from a seeded generator, and fails for an empty batch.
-            total += entropy.gaussian(total.shape, self._std).to(total.device)
-            released.append(total.to(torch.float32))
-            total.zero_()
+        # Not Opacus' add_noise: that draws from a seeded generator, and fails for an empty batch.
+        self._total += entropy.gaussian(self._total.shape, self._std).to(self._total.device)
+        released = [part.to(torch.float32) for part in self._parts()]
+        self._total.zero_()
         return released
+
+    def _parts(self) -> list[torch.Tensor]:
+        """Views of the sum in the shapes of `like`."""
+        parts = torch.split(self._total, [shape.numel() for shape in self._shapes])
+        return [part.view(shape) for part, shape in zip(parts, self._shapes, strict=True)]
 
 
 def _cut(vectors: torch.Tensor) -> Sequence[torch.Tensor]:
     """Views "b n" of consecutive entries."""
-    return torch.split(vectors.flatten(1), _PIECE, dim=1)
+    return torch.split(vectors.reshape(len(vectors), -1), _PIECE, dim=1)
 
 
 def _finite(vector: torch.Tensor) -> torch.Tensor:
     """One patient with a NaN must not turn the whole sum into NaN: that would be unbounded sensitivity."""
-    if bool(torch.isfinite(vector).all()):
+    if bool(torch.isfinite(vector.sum())):  # one pass; an overflow of the sum itself only costs a second
         return vector
     return torch.nan_to_num(vector, nan=0.0, posinf=0.0, neginf=0.0)

@@ -45,7 +45,7 @@ class WeightsSettings:
 class KidSettings:
     """Settings of `kid`."""
 
-    embedder: Use = uses("embedders", "texture")  # noqa: RUF009 (makes a field)
+    embedder: Use = uses("embedders", "texture")
     images: int = field(
         default=5000,
         validator=validators.ge(2),

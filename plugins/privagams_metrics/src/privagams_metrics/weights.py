@@ -24,7 +24,8 @@ class Weights:
     """A timm network without its classifier, with weights from a local file.
 
     Guarantee: nothing is downloaded, and no file whose loading could run code is opened
-    (test_files_that_can_run_code_are_refused_unopened, test_names_that_would_fetch_or_read_elsewhere_are_refused).
+    (test_files_that_can_run_code_are_refused_unopened,
+    test_names_that_would_fetch_or_read_elsewhere_are_refused).
     """
 
     def __init__(self, settings: WeightsSettings) -> None:

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from privagams.roles import Space
 from privagams_oneshot.patterns import frequencies, patterns
 
-CONSTANT, PATCHES, LAYOUT, STYLE, PIXELS = 0.10, 0.50, 0.16, 0.16, 0.0799
+CONSTANT, PATCHES, LAYOUT, STYLE, PIXELS = 0.10, 0.58, 0.12, 0.16, 0.0399
 """Shares of the squared norm; they add up to just under 1, which leaves room for rounding."""
 COARSEST = 8
 """Side of the smallest level of the pyramid is at least this, px."""
@@ -49,7 +49,7 @@ class Embedding(nn.Module):
         energy = patterns(ENERGIES, channels, side, rng)
         self._keep("energy", 10 * F.normalize(energy.flatten(1), p=1, dim=1).view_as(energy))
         self._keep("style", frequencies(features, 2 * channels + ENERGIES * self.levels, (0.5, 4.0), rng))
-        self._keep("layout", frequencies(features, 64 * channels, (1.0, 8.0), rng))
+        self._keep("layout", frequencies(features, 64 * channels, (3.0, 16.0), rng))
 
         self._keep("groups", self._groups(features, channels))
 

@@ -10,24 +10,24 @@ class DpMerfSettings:
     """How much is asked of members, and how long the network is fitted to the answer."""
 
     steps: int = field(
-        default=1200,
+        default=1000,
         validator=validators.ge(1),
         metadata={"doc": "optimiser steps of the fit; none of them touches members"},
     )
     features: int = field(
-        default=256,
+        default=128,
         validator=validators.ge(8),
         metadata={
-            "doc": "random frequencies of each feature block; noise does not grow with them, time does"
+            "doc": "random frequencies of each feature block; more see finer differences, and each is noisier"
         },
     )
     batch: int = field(
-        default=24,
+        default=16,
         validator=validators.ge(2),
         metadata={"doc": "images drawn per class and step of the fit"},
     )
     learning_rate: float = field(
-        default=3e-3,
+        default=5e-3,
         validator=validators.gt(0.0),
         metadata={"doc": "Adam's first step size; it falls to 0 over the fit"},
     )

@@ -13,7 +13,7 @@ from PIL import Image
 from privagams.errors import SlideError
 from privagams.plain import open_plain
 from privagams.roles import Slide
-from privagams.slides import on_white, read_levels
+from privagams.slides import fetch_inside, on_white, read_levels
 from privagams_openslide.settings import OpenSlideSettings
 
 CACHE_BYTES = 64 * 2**20
@@ -79,7 +79,11 @@ class OpenSlideSlide:
         self._slide.close()
 
     def _fetch(self, level: int, x: int, y: int, width: int, height: int) -> Image.Image:
-        return on_white(self._slide.read_region((x, y), level, (width, height)))
+        def read(left: int, top: int, wide: int, high: int) -> Image.Image:
+            return on_white(self._slide.read_region((left, top), level, (wide, high)))
+
+        size, own = self._slide.level_dimensions[level], self._slide.level_downsamples[level]
+        return fetch_inside(read, size, own, (x, y, width, height))
 
 
 def _mpp(slide: openslide.OpenSlide) -> float | None:

@@ -15,8 +15,8 @@ from PIL import Image, UnidentifiedImageError
 from tiatoolbox.wsicore.wsireader import OpenSlideWSIReader, WSIReader
 
 from privagams.errors import SlideError
-from privagams.plain import check_size, crop_on_white
-from privagams.slides import read_levels
+from privagams.plain import check_size
+from privagams.slides import fetch_inside, read_levels
 from privagams_tiatoolbox.settings import TiatoolboxSettings
 
 logging.getLogger("tiatoolbox").setLevel(logging.CRITICAL)
@@ -103,17 +103,12 @@ class TiatoolboxSlide:
             inner.close()
 
     def _fetch(self, level: int, x: int, y: int, width: int, height: int) -> Image.Image:
-        """Read what lies inside the slide; TIAToolbox returns another size for what does not."""
-        own, (full_width, full_height) = self._downsamples[level], self._level_sizes[level]
-        left, top = round(x / own), round(y / own)
-        right, bottom = min(left + width, full_width), min(top + height, full_height)
-        if right <= max(left, 0) or bottom <= max(top, 0):
-            return Image.new("RGB", (width, height), (255, 255, 255))
-        start = (x if left >= 0 else 0, y if top >= 0 else 0)
-        size = (right - max(left, 0), bottom - max(top, 0))
-        pixels = self._wsi.read_rect(start, size, resolution=level, units="level")
-        image = Image.fromarray(np.ascontiguousarray(pixels[..., :3], dtype=np.uint8))
-        return crop_on_white(image, min(left, 0), min(top, 0), width, height)
+        def read(left: int, top: int, wide: int, high: int) -> Image.Image:
+            pixels = self._wsi.read_rect((left, top), (wide, high), resolution=level, units="level")
+            return Image.fromarray(np.ascontiguousarray(pixels[..., :3], dtype=np.uint8))
+
+        region = (x, y, width, height)
+        return fetch_inside(read, self._level_sizes[level], self._downsamples[level], region)
 
 
 def _no_inference(objective_power: Any, mpp: Any) -> tuple[Any, Any]:

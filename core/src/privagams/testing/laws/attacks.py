@@ -15,7 +15,7 @@ from privagams.errors import AccessError
 from privagams.roles import Game
 from privagams.testing import worlds
 from privagams.testing.exercises import kinds, runnable
-from privagams.testing.tested import Bench, NotConcerned, Tested
+from privagams.testing.subject import Bench, NotConcerned, Subject
 
 _PATIENTS = 160
 _SIGMAS = 5
@@ -23,24 +23,24 @@ _NEAR = 1e-6
 """Scores may differ by this share of their spread: sums in another order round differently."""
 
 
-def check_declares_game_and_access(tested: Tested, bench: Bench) -> None:
+def check_declares_game_and_access(subject: Subject, bench: Bench) -> None:
     """`game`, `access` and `shadows` are declared, as values that the core knows.
 
     If this fails, set them on the class: `game = "linkage"`, `access = Access.RELEASED`, `shadows = 0`.
     """
-    attack = tested.build()
+    attack = subject.build()
     assert attack.game in get_args(Game), f"game {attack.game!r}: expected one of {', '.join(get_args(Game))}"
     assert isinstance(attack.access, Access), f"access {attack.access!r}: expected a member of Access"
     assert type(attack.shadows) is int and attack.shadows >= 0, f"shadows {attack.shadows!r}"
 
 
-def check_one_finite_score_per_candidate(tested: Tested, bench: Bench) -> None:
+def check_one_finite_score_per_candidate(subject: Subject, bench: Bench) -> None:
     """Scores are finite, one for each candidate patient; in linkage of copies a row of them for each group.
 
     If this fails, replace inf and nan by a number that sorts as you mean it, and average over a patient's
     images.
     """
-    attack = runnable(tested)
+    attack = runnable(subject)
     for kind in kinds(attack):
         case = worlds.case("glass", kind, attack.access)
         scores = _run(attack, case)
@@ -51,12 +51,12 @@ def check_one_finite_score_per_candidate(tested: Tested, bench: Bench) -> None:
         assert np.isfinite(scores).all(), f"{kind}: not finite"
 
 
-def check_permuting_candidates_permutes_scores(tested: Tested, bench: Bench) -> None:
+def check_permuting_candidates_permutes_scores(subject: Subject, bench: Bench) -> None:
     """Candidates in another order get the same scores in that order.
 
     If this fails, look each patient up in `world.patients`; do not sort, and do not count on how images lie.
     """
-    attack = runnable(tested)
+    attack = runnable(subject)
     for kind in kinds(attack):
         case = worlds.case("glass", kind, attack.access)
         rng = np.random.default_rng(3)
@@ -71,13 +71,13 @@ def check_permuting_candidates_permutes_scores(tested: Tested, bench: Bench) -> 
         )
 
 
-def check_group_is_scored_by_itself(tested: Tested, bench: Bench) -> None:
+def check_group_is_scored_by_itself(subject: Subject, bench: Bench) -> None:
     """In linkage of copies, a group's row depends on that group's images alone.
 
     The judge's bound on ε counts each guess as one made from its patient's release only. If this fails, do
     not compare groups with each other, and scale by the adversary's own images.
     """
-    attack = runnable(tested)
+    attack = runnable(subject)
     if attack.game != "linkage" or "copies" not in kinds(attack):
         raise NotConcerned("it links no copies")
     case = worlds.case("glass", "copies", attack.access)
@@ -89,35 +89,35 @@ def check_group_is_scored_by_itself(tested: Tested, bench: Bench) -> None:
     assert gap < _NEAR, f"a group's scores change by {gap:.2g} of their spread with the other groups' images"
 
 
-def check_null_release_gives_chance(tested: Tested, bench: Bench) -> None:
+def check_null_release_gives_chance(subject: Subject, bench: Bench) -> None:
     """On a release that has nothing to do with its members, the attack is right as often as a guess.
 
     If this fails, the attack has found a difference between candidates, not a leak; or it uses the same thing
     twice.
     """
-    for kind, auc in _accuracy(tested, "null"):
+    for kind, auc in _accuracy(subject, "null"):
         assert abs(auc - 0.5) <= _margin(kind), (
             f"{kind}: AUC {auc:.3f} on the null release, expected 0.5 within {_margin(kind):.3f}"
         )
 
 
-def check_glass_release_is_seen_through(tested: Tested, bench: Bench) -> None:
+def check_glass_release_is_seen_through(subject: Subject, bench: Bench) -> None:
     """On a release that shows its members' images, the attack is right far more often than a guess.
 
     If this fails, look at the scores' sign: higher must mean believed more.
     """
-    for kind, auc in _accuracy(tested, "glass"):
+    for kind, auc in _accuracy(subject, "glass"):
         assert auc > 0.5 + _margin(kind), (
             f"{kind}: AUC {auc:.3f} on the glass release, expected more than {0.5 + _margin(kind):.3f}"
         )
 
 
-def check_nothing_above_the_declared_access(tested: Tested, bench: Bench) -> None:
+def check_nothing_above_the_declared_access(subject: Subject, bench: Bench) -> None:
     """The attack asks the target for no more than the access it declares.
 
     If this fails, declare the access that the message names.
     """
-    attack = runnable(tested)
+    attack = runnable(subject)
     for kind in kinds(attack):
         case = worlds.case("glass", kind, attack.access)
         try:
@@ -141,8 +141,8 @@ def _gap(one: np.ndarray, other: np.ndarray) -> float:
     return float(np.abs(one - other).max() / (np.ptp(one) + 1e-12))
 
 
-def _accuracy(tested: Tested, secret: worlds.Secret) -> list[tuple[worlds.Kind, float]]:
-    attack = runnable(tested)
+def _accuracy(subject: Subject, secret: worlds.Secret) -> list[tuple[worlds.Kind, float]]:
+    attack = runnable(subject)
     if attack.game not in ("linkage", "membership"):
         raise NotConcerned(f"the kit knows no truth for the game {attack.game!r}")
     found = []

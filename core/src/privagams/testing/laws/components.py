@@ -16,27 +16,27 @@ import numpy as np
 
 from privagams.settings import structure, to_plain
 from privagams.testing.exercises import exercise
-from privagams.testing.tested import Bench, Tested, plugin_modules
+from privagams.testing.subject import Bench, Subject, plugin_modules
 
 
-def check_name_and_summary_can_be_shown(tested: Tested, bench: Bench) -> None:
+def check_name_and_summary_can_be_shown(subject: Subject, bench: Bench) -> None:
     """The name is kebab-case, the summary is one line of text.
 
     If this fails, rename the component: lower-case words joined by hyphens, an outside lab's name first.
     """
-    name, summary = tested.component.name, tested.component.summary
+    name, summary = subject.component.name, subject.component.summary
     assert re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", name), (
         f"name {name!r}: expected lower-case words and hyphens"
     )
     assert summary.strip() and "\n" not in summary, f"summary {summary!r}: expected one line"
 
 
-def check_listing_loads_no_torch(tested: Tested, bench: Bench) -> None:
+def check_listing_loads_no_torch(subject: Subject, bench: Bench) -> None:
     """Importing the plugin's module does not import torch.
 
     If this fails, move the import into `build`, or into a module that only `build` imports.
     """
-    modules = plugin_modules(tested)
+    modules = plugin_modules(subject)
     code = (
         "import importlib, sys\n"
         f"for name in {modules!r}: importlib.import_module(name)\n"
@@ -52,12 +52,12 @@ def check_listing_loads_no_torch(tested: Tested, bench: Bench) -> None:
     )
 
 
-def check_every_setting_is_documented(tested: Tested, bench: Bench) -> None:
+def check_every_setting_is_documented(subject: Subject, bench: Bench) -> None:
     """Every setting has a type and says in one line what it means.
 
     If this fails, write `field(…, metadata={"doc": "what it is, with its unit"})` for the settings named.
     """
-    target = tested.component.settings
+    target = subject.component.settings
     if target is None:
         return
     assert attrs.has(target), f"settings: expected an attrs class, found {target!r}"
@@ -69,12 +69,12 @@ def check_every_setting_is_documented(tested: Tested, bench: Bench) -> None:
     assert not silent, f"no type or no doc: {', '.join(silent)}"
 
 
-def check_settings_survive_the_file(tested: Tested, bench: Bench) -> None:
+def check_settings_survive_the_file(subject: Subject, bench: Bench) -> None:
     """Settings written out as TOML would hold them, and read again, are equal; and they cannot be changed.
 
     If this fails, use plain types (int, float, str, bool, tuple, Literal, `X | None`) and `attrs.frozen`.
     """
-    settings = tested.structured()
+    settings = subject.structured()
     if settings is None:
         return
     plain = to_plain(settings)
@@ -90,48 +90,48 @@ def check_settings_survive_the_file(tested: Tested, bench: Bench) -> None:
         raise AssertionError(f"settings.{names[0]} can be assigned; make {type(settings).__name__} frozen")
 
 
-def check_component_reaches_child_processes(tested: Tested, bench: Bench) -> None:
+def check_component_reaches_child_processes(subject: Subject, bench: Bench) -> None:
     """The component and its settings can be sent to a child process that was started afresh.
 
     If this fails, give `build` and the settings class a name at the top of a module: no lambda, no closure.
     """
     try:
-        ForkingPickler.dumps((tested.component, tested.structured()))
+        ForkingPickler.dumps((subject.component, subject.structured()))
     except Exception as error:
         raise AssertionError(f"cannot be sent: {type(error).__name__}: {error}") from error
 
 
-def check_same_seed_gives_the_same_result(tested: Tested, bench: Bench) -> None:
+def check_same_seed_gives_the_same_result(subject: Subject, bench: Bench) -> None:
     """Built twice and used with equal seeds, it gives the same to the last bit.
 
     If this fails, take all randomness from the `rng` or seed that is handed in, and none from a clock or a
     set.
     """
-    first, second = exercise(tested, bench).results, exercise(tested, bench).results
+    first, second = exercise(subject, bench).results, exercise(subject, bench).results
     assert len(first) == len(second), f"{len(first)} results, then {len(second)}"
     for index, (one, other) in enumerate(zip(first, second, strict=True)):
         same = one.shape == other.shape and np.array_equal(one, other, equal_nan=one.dtype.kind == "f")
         assert same, f"result {index} differs between two runs with equal seeds"
 
 
-def check_inputs_stay_as_they_were(tested: Tested, bench: Bench) -> None:
+def check_inputs_stay_as_they_were(subject: Subject, bench: Bench) -> None:
     """What is handed in is not changed.
 
     If this fails, copy before writing: others use the same arrays.
     """
-    for index, (before, after) in enumerate(exercise(tested, bench).given):
+    for index, (before, after) in enumerate(exercise(subject, bench).given):
         same = before.shape == after.shape and np.array_equal(before, after)
         assert same, f"input {index} (shape {before.shape}, {before.dtype}) was changed"
 
 
-def check_global_randomness_is_left_alone(tested: Tested, bench: Bench) -> None:
+def check_global_randomness_is_left_alone(subject: Subject, bench: Bench) -> None:
     """The global generators of random, numpy and torch are as they were.
 
     If this fails, use the `rng` that is handed in; where a library insists, fork the state and put it back.
     """
-    exercise(tested, bench)  # imports are done and caches filled: what moves now is the component's doing
+    exercise(subject, bench)  # imports are done and caches filled: what moves now is the component's doing
     before = _global_state()
-    exercise(tested, bench)
+    exercise(subject, bench)
     after = _global_state()
     moved = [name for name in before if before[name] != after[name]]
     assert not moved, f"drew from the global state of {', '.join(moved)}"

@@ -23,31 +23,31 @@ from privagams.testing.models import (
     summarised,
     trained,
 )
-from privagams.testing.tested import Bench, Tested
+from privagams.testing.subject import Bench, Subject
 
 _SMALL = 1e-4
 
 
-def check_training_is_as_declared(tested: Tested, bench: Bench) -> None:
+def check_training_is_as_declared(subject: Subject, bench: Bench) -> None:
     """The component's `training` names what its model offers: "gradients" for `phases`, "summary" for
     `features`.
 
     If this fails, set `training` in the Component: pairs of generator and mechanism are checked by it.
     """
-    model = tested.build().model(LABELLED, 3)
-    declared = tested.component.training
+    model = subject.build().model(LABELLED, 3)
+    declared = subject.component.training
     fits = {"gradients": isinstance(model, Trained), "summary": isinstance(model, Summarised)}
     assert declared in fits, f"training is {declared!r}: expected one of {', '.join(fits)}"
     assert fits[declared], f"training is {declared!r}, and its model lacks what that takes"
 
 
-def check_one_finite_loss_per_record(tested: Tested, bench: Bench) -> None:
+def check_one_finite_loss_per_record(subject: Subject, bench: Bench) -> None:
     """A phase's module gives one finite loss per record, with and without classes, in colour and in grey.
 
     If this fails, average over pixels and channels, never over records.
     """
     for space in (LABELLED, UNLABELLED):
-        phases = trained(tested, space).phases()
+        phases = trained(subject, space).phases()
         assert phases, "no phases"
         assert sum(p.share for p in phases if p.data == "members") <= 1 + 1e-9, "shares add up to more than 1"
         for phase in phases:
@@ -58,13 +58,13 @@ def check_one_finite_loss_per_record(tested: Tested, bench: Bench) -> None:
             assert torch.isfinite(found).all(), f"{phase.name}: a loss is not finite"
 
 
-def check_noise_is_drawn_beforehand(tested: Tested, bench: Bench) -> None:
+def check_noise_is_drawn_beforehand(subject: Subject, bench: Bench) -> None:
     """`draw` makes tensors with one row per record, from the generator handed in; the loss adds no chance of
     its own.
 
     If this fails, move every random number of `forward` into `draw`; dropout too.
     """
-    for phase in trained(tested).phases():
+    for phase in trained(subject).phases():
         noise = phase.draw(RECORDS, rng(1))
         short = {k: tuple(v.shape) for k, v in noise.items() if not v.ndim or len(v) != RECORDS}
         assert not short, f"{phase.name}: expected {RECORDS} rows, found {short}"
@@ -76,25 +76,25 @@ def check_noise_is_drawn_beforehand(tested: Tested, bench: Bench) -> None:
         assert torch.equal(one, other), f"{phase.name}: equal noise gives different losses"
 
 
-def check_other_records_leave_a_loss_alone(tested: Tested, bench: Bench) -> None:
+def check_other_records_leave_a_loss_alone(subject: Subject, bench: Bench) -> None:
     """Replacing record j leaves the loss of every other record unchanged.
 
     Otherwise one patient's images reach another's gradient past the clipping. If this fails, use GroupNorm in
     place of BatchNorm, and no statistic of the batch.
     """
-    for phase in trained(tested).phases():
+    for phase in trained(subject).phases():
         before = losses(phase, batch(LABELLED))
         after = losses(phase, replaced(batch(LABELLED), batch(LABELLED, shift=9), row=0))
         gap = float((before - after)[1:].abs().max() / (before.abs().max() + 1e-12))
         assert gap < _SMALL, f"{phase.name}: another record's loss changes by {gap:.2g} of its size"
 
 
-def check_a_loss_leaves_nothing_behind(tested: Tested, bench: Bench) -> None:
+def check_a_loss_leaves_nothing_behind(subject: Subject, bench: Bench) -> None:
     """Computing losses or features leaves the state as it was, in training mode too.
 
     If this fails, keep no running statistics, and initialise nothing from the first batch.
     """
-    for what, model in _used(tested):
+    for what, model in _used(subject):
         before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
         if isinstance(model, torch.nn.Module):
             model.train()
@@ -106,12 +106,12 @@ def check_a_loss_leaves_nothing_behind(tested: Tested, bench: Bench) -> None:
         )
 
 
-def check_gradients_per_record_are_right(tested: Tested, bench: Bench) -> None:
+def check_gradients_per_record_are_right(subject: Subject, bench: Bench) -> None:
     """Gradients by `vmap`, one per record, equal those of each record by itself.
 
     If this fails, avoid in-place operations and branches on values in `forward`.
     """
-    for phase in trained(tested).phases():
+    for phase in trained(subject).phases():
         names = list(trained_parameters(phase.module, phase.trains))
         assert names, f"{phase.name}: trains no parameter"
         given, noise = batch(LABELLED), phase.draw(RECORDS, rng(1))
@@ -127,14 +127,14 @@ def check_gradients_per_record_are_right(tested: Tested, bench: Bench) -> None:
                 assert gap < 1e-2, f"{phase.name}, {name}: differs by {gap:.2g} of its size for record {row}"
 
 
-def check_features_are_bounded(tested: Tested, bench: Bench) -> None:
+def check_features_are_bounded(subject: Subject, bench: Bench) -> None:
     """A feature vector has an L2 norm of at most 1, also for images far out of range, infinite or not a
     number.
 
     The sum's noise is made for this norm. If this fails, scale or clamp before, and divide by the largest
     norm.
     """
-    model = summarised(tested)
+    model = summarised(subject)
     wild = batch(LABELLED)
     for row, value in enumerate((1e6, float("inf"), float("nan"), -1e30)):
         wild["pixels"][row] = value
@@ -149,12 +149,12 @@ def check_features_are_bounded(tested: Tested, bench: Bench) -> None:
         assert longest <= 1 + 1e-5, f"a vector has norm {longest:.6g}"
 
 
-def check_features_treat_each_record_alone(tested: Tested, bench: Bench) -> None:
+def check_features_treat_each_record_alone(subject: Subject, bench: Bench) -> None:
     """Replacing record j leaves the features of every other record unchanged.
 
     If this fails, take no mean or scale over the batch.
     """
-    model = summarised(tested)
+    model = summarised(subject)
     with torch.no_grad():
         before = model.features(batch(LABELLED))
         after = model.features(replaced(batch(LABELLED), batch(LABELLED, shift=9), row=0))
@@ -162,13 +162,13 @@ def check_features_treat_each_record_alone(tested: Tested, bench: Bench) -> None
     assert gap < 1e-5, f"another record's features change by {gap:.2g}"
 
 
-def check_samples_are_images(tested: Tested, bench: Bench) -> None:
+def check_samples_are_images(subject: Subject, bench: Bench) -> None:
     """`sample` gives uint8 "n h w c", one for each label, and also none.
 
     If this fails, scale to 0…255, round, and put channels last.
     """
     for space in (LABELLED, UNLABELLED):
-        model = tested.build().model(space, 3)
+        model = subject.build().model(space, 3)
         for count in (3, 0):
             drawn = model.sample(np.zeros(count, dtype=np.int64), rng(), quiet)
             shape = (count, space.size, space.size, space.channels)
@@ -177,13 +177,13 @@ def check_samples_are_images(tested: Tested, bench: Bench) -> None:
             )
 
 
-def check_saved_model_draws_the_same(tested: Tested, bench: Bench) -> None:
+def check_saved_model_draws_the_same(subject: Subject, bench: Bench) -> None:
     """A model of another seed that loads the saved state draws the same images.
 
     If this fails, keep all that `sample` needs in parameters and buffers, or derive it from settings and
     space.
     """
-    model, other = tested.build().model(LABELLED, 3), tested.build().model(LABELLED, 3)
+    model, other = subject.build().model(LABELLED, 3), subject.build().model(LABELLED, 3)
     state = {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}
     # Moved off its start, as training does: what is compared must come from the state.
     state = {k: v + 0.01 * torch.ones_like(v) if v.is_floating_point() else v for k, v in state.items()}
@@ -194,9 +194,9 @@ def check_saved_model_draws_the_same(tested: Tested, bench: Bench) -> None:
     assert same, "the loaded model draws other images"
 
 
-def _used(tested: Tested) -> Iterator[tuple[str, Trained | Summarised]]:
+def _used(subject: Subject) -> Iterator[tuple[str, Trained | Summarised]]:
     for space in (LABELLED,):
-        yield "the model", tested.build().model(space, 3)
+        yield "the model", subject.build().model(space, 3)
 
 
 def _use(model: Trained | Summarised) -> None:

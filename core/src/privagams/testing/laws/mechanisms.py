@@ -11,7 +11,7 @@ import torch
 
 from privagams.accounting import calibrate, epsilon
 from privagams.events import spending
-from privagams.testing.tested import Bench, Tested
+from privagams.testing.subject import Bench, Subject
 
 _PATIENTS = 100
 _STEPS = 20
@@ -23,15 +23,15 @@ _SLACK = 1e-4
 """Share of the clip norm allowed for sums in float32."""
 
 
-def check_states_what_it_protects(tested: Tested, bench: Bench) -> None:
+def check_states_what_it_protects(subject: Subject, bench: Bench) -> None:
     """Kind, adjacency and protection are stated, and its figures make sense.
 
     If this fails, set the attributes of `privagams.roles.Mechanism`, and `training` in the Component to
     `kind`.
     """
-    mechanism = tested.build()
-    assert mechanism.kind == tested.component.training, (
-        f"kind is {mechanism.kind!r}, the Component says training={tested.component.training!r}"
+    mechanism = subject.build()
+    assert mechanism.kind == subject.component.training, (
+        f"kind is {mechanism.kind!r}, the Component says training={subject.component.training!r}"
     )
     assert mechanism.adjacency and mechanism.protects, "adjacency and protects: expected a text"
     assert mechanism.epsilon > 0 and 0 < mechanism.delta < 1 and mechanism.clip_norm > 0
@@ -40,12 +40,12 @@ def check_states_what_it_protects(tested: Tested, bench: Bench) -> None:
         assert getattr(mechanism, name) >= 1, f"{name} is {getattr(mechanism, name)}"
 
 
-def check_calibrated_noise_keeps_the_budget(tested: Tested, bench: Bench) -> None:
+def check_calibrated_noise_keeps_the_budget(subject: Subject, bench: Bench) -> None:
     """The accountant prices its event, and with calibrated noise the price is within the ε asked for.
 
     If this fails, state the cost by dp_accounting's Gaussian events, Poisson-sampled or not, repeated.
     """
-    mechanism = tested.build()
+    mechanism = subject.build()
     noise = calibrate(
         lambda z: mechanism.event(z, _steps(mechanism), _PATIENTS), mechanism.epsilon, mechanism.delta
     )
@@ -53,12 +53,12 @@ def check_calibrated_noise_keeps_the_budget(tested: Tested, bench: Bench) -> Non
     assert 0 < found <= mechanism.epsilon, f"asked for {mechanism.epsilon:g}, costs {found:g}"
 
 
-def check_cost_grows_with_use(tested: Tested, bench: Bench) -> None:
+def check_cost_grows_with_use(subject: Subject, bench: Bench) -> None:
     """More noise costs less, more steps cost more.
 
     If this fails, check which way noise multiplier and number of steps enter the event.
     """
-    mechanism = tested.build()
+    mechanism = subject.build()
 
     def cost(noise: float, steps: int) -> float:
         return epsilon([mechanism.event(noise, steps, _PATIENTS)], mechanism.delta)[0]
@@ -67,12 +67,12 @@ def check_cost_grows_with_use(tested: Tested, bench: Bench) -> None:
     assert cost(4.0, 4) > cost(4.0, 1), "four times the steps do not cost more"
 
 
-def check_event_tells_what_is_done(tested: Tested, bench: Bench) -> None:
+def check_event_tells_what_is_done(subject: Subject, bench: Bench) -> None:
     """The event holds the sampling rate, the noise and the number of steps that are used.
 
     If this fails, build the event from the same numbers as the noisy sum.
     """
-    mechanism = tested.build()
+    mechanism = subject.build()
     rate = mechanism.sampling_rate(_PATIENTS)
     spent = spending([mechanism.event(3.0, 7, _PATIENTS)])
     found = {(cost.rate, cost.noise): count for cost, count in spent.items()}
@@ -81,14 +81,14 @@ def check_event_tells_what_is_done(tested: Tested, bench: Bench) -> None:
     )
 
 
-def check_one_patient_moves_the_sum_by_the_clip_norm(tested: Tested, bench: Bench) -> None:
+def check_one_patient_moves_the_sum_by_the_clip_norm(subject: Subject, bench: Bench) -> None:
     """With the noise off, leaving one patient out moves the sum by at most the clip norm, whatever the
     vector.
 
     If this fails, clip each patient's tensors as one vector, before anything is summed or averaged, and let
     what is not a number count as 0.
     """
-    mechanism = tested.build()
+    mechanism = subject.build()
     clip = mechanism.clip_norm
     shapes = [(3, 2), (5,)]
     others = [torch.randn((3, *shape), generator=torch.Generator().manual_seed(1)) for shape in shapes]
@@ -96,22 +96,24 @@ def check_one_patient_moves_the_sum_by_the_clip_norm(tested: Tested, bench: Benc
     for size in (1e-3, 1.0, 1e6, 1e30, math.inf, math.nan):
         exploding = [torch.full((1, *shape), size) for shape in shapes]
         together = [torch.cat(pair) for pair in zip(others, exploding, strict=True)]
-        for way, moved in (
-            ("in one chunk", _sum(mechanism, [together])), ("in a chunk of its own", _sum(mechanism, [others, exploding])),
-        ):  # fmt: skip
+        found = {
+            "in one chunk": _sum(mechanism, [together]),
+            "in a chunk of its own": _sum(mechanism, [others, exploding]),
+        }
+        for way, moved in found.items():
             gap = float((moved - without).norm())
             assert gap <= clip * (1 + _SLACK), (
                 f"a vector of {size:g} {way} moves the sum by {gap:.6g}, clip norm {clip:g}"
             )
 
 
-def check_noise_has_the_size_claimed(tested: Tested, bench: Bench) -> None:
+def check_noise_has_the_size_claimed(subject: Subject, bench: Bench) -> None:
     """A sum to which nobody was added holds noise of standard deviation multiplier × clip norm; so does the
     next.
 
     If this fails, add noise to an empty batch as well, and scale it by the clip norm alone.
     """
-    mechanism = tested.build()
+    mechanism = subject.build()
     door = mechanism.noisy_sum([torch.zeros(_ENTRIES)], 2.0, _PATIENTS)
     for turn in ("first", "second"):
         (found,) = door.release()
@@ -121,12 +123,12 @@ def check_noise_has_the_size_claimed(tested: Tested, bench: Bench) -> None:
         )
 
 
-def check_noise_follows_no_seed(tested: Tested, bench: Bench) -> None:
+def check_noise_follows_no_seed(subject: Subject, bench: Bench) -> None:
     """With equal global seeds, noise and patients drawn are different ones.
 
     If this fails, draw from the operating system's entropy (`os.urandom`, `secrets`), never from a seed.
     """
-    mechanism = tested.build()
+    mechanism = subject.build()
     found = []
     with torch.random.fork_rng(devices=[]):
         legacy = np.random.get_state()
@@ -141,12 +143,12 @@ def check_noise_follows_no_seed(tested: Tested, bench: Bench) -> None:
         assert not np.array_equal(found[0][1], found[1][1]), "the patients drawn repeat themselves"
 
 
-def check_patients_are_drawn_at_the_rate_claimed(tested: Tested, bench: Bench) -> None:
+def check_patients_are_drawn_at_the_rate_claimed(subject: Subject, bench: Bench) -> None:
     """Each patient takes part with the sampling rate, by a coin of its own: the number drawn varies.
 
     If this fails, flip one coin per patient; batches of a fixed size are not what the accountant prices.
     """
-    mechanism = tested.build()
+    mechanism = subject.build()
     rate = mechanism.sampling_rate(_PATIENTS)
     door = mechanism.noisy_sum([torch.zeros(1)], 1.0, _PATIENTS)
     taken = np.zeros((_DRAWS, _PATIENTS))

@@ -12,15 +12,15 @@ from privagams.access import World
 from privagams.evidence import Measurement
 from privagams.records import Records
 from privagams.testing.exercises import metric_inputs
-from privagams.testing.tested import Bench, Tested
+from privagams.testing.subject import Bench, Subject
 
 
-def check_yields_named_measurements(tested: Tested, bench: Bench) -> None:
+def check_yields_named_measurements(subject: Subject, bench: Bench) -> None:
     """It yields at least one `Measurement`, each under a name of its own.
 
     If this fails, yield `privagams.evidence.Measurement` and give each figure another name.
     """
-    found = _measured(tested, *metric_inputs())
+    found = _measured(subject, *metric_inputs())
     assert found, "no measurement"
     for one in found:
         assert isinstance(one, Measurement), f"expected Measurement, found {type(one).__name__}"
@@ -28,29 +28,29 @@ def check_yields_named_measurements(tested: Tested, bench: Bench) -> None:
     assert all(names) and len(set(names)) == len(names), f"names {names}: expected each once"
 
 
-def check_names_are_stable(tested: Tested, bench: Bench) -> None:
+def check_names_are_stable(subject: Subject, bench: Bench) -> None:
     """The names depend on classes and settings, never on what the images show or on chance.
 
     If this fails, keep figures out of names: reports of two runs are compared by them.
     """
     real, released, world = metric_inputs()
     turned = Records(255 - released.pixels[:, ::-1], released.table)
-    one = [m.name for m in _measured(tested, real, released, world)]
-    other = [m.name for m in _measured(tested, real, turned, world, seed=6)]
+    one = [m.name for m in _measured(subject, real, released, world)]
+    other = [m.name for m in _measured(subject, real, turned, world, seed=6)]
     assert one == other, f"{one}, then {other}"
 
 
-def check_interval_contains_the_value(tested: Tested, bench: Bench) -> None:
+def check_interval_contains_the_value(subject: Subject, bench: Bench) -> None:
     """Value and interval are finite, and the value lies in its interval.
 
     If this fails, compute both from the same images, and widen the interval to hold the value.
     """
-    for m in _measured(tested, *metric_inputs()):
+    for m in _measured(subject, *metric_inputs()):
         assert all(map(math.isfinite, (m.value, m.low, m.high))), f"{m.name}: not finite"
         assert m.low <= m.value <= m.high, f"{m.name}: {m.value:g} is outside of [{m.low:g}, {m.high:g}]"
 
 
-def check_order_does_not_matter(tested: Tested, bench: Bench) -> None:
+def check_order_does_not_matter(subject: Subject, bench: Bench) -> None:
     """Records in another order give the same figure, or one that the stated interval allows.
 
     If this fails, do not take the first images for all of them, nor pair images by their position.
@@ -58,7 +58,7 @@ def check_order_does_not_matter(tested: Tested, bench: Bench) -> None:
     real, released, world = metric_inputs()
     rng = np.random.default_rng(9)
     shuffled = (real.take(rng.permutation(len(real))), released.take(rng.permutation(len(released))))
-    before, after = _measured(tested, real, released, world), _measured(tested, *shuffled, world)
+    before, after = _measured(subject, real, released, world), _measured(subject, *shuffled, world)
     for one, other in zip(before, after, strict=True):
         slack = (one.high - one.low) + 1e-6 * (1 + abs(one.value))
         assert abs(one.value - other.value) <= slack, (
@@ -66,12 +66,12 @@ def check_order_does_not_matter(tested: Tested, bench: Bench) -> None:
         )
 
 
-def check_n_counts_patients(tested: Tested, bench: Bench) -> None:
+def check_n_counts_patients(subject: Subject, bench: Bench) -> None:
     """`n` counts units: with more images of the same patients it stays, where the unit is the patient.
 
     If this fails, count distinct entries of `real.patient`, or state another `unit`.
     """
-    few, many = (_measured(tested, *metric_inputs(per_patient)) for per_patient in (3, 6))
+    few, many = (_measured(subject, *metric_inputs(per_patient)) for per_patient in (3, 6))
     patients = len(metric_inputs()[0].patients)
     for one, other in zip(few, many, strict=True):
         assert type(one.n) is int and one.n >= 1, f"{one.name}: n is {one.n!r}"
@@ -80,5 +80,5 @@ def check_n_counts_patients(tested: Tested, bench: Bench) -> None:
             assert one.n == other.n, f"{one.name}: n grows from {one.n} to {other.n} with images per patient"
 
 
-def _measured(tested: Tested, real: Records, released: Records, world: World, seed: int = 5) -> list[Any]:
-    return list(tested.build().measure(real, released, world, np.random.default_rng(seed)))
+def _measured(subject: Subject, real: Records, released: Records, world: World, seed: int = 5) -> list[Any]:
+    return list(subject.build().measure(real, released, world, np.random.default_rng(seed)))

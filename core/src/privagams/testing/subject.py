@@ -19,8 +19,8 @@ from privagams.settings import Faults, structure
 
 ASSUMED = {"epsilon": 8.0, "delta": 1e-4}
 """Settings without defaults that every mechanism has."""
-SHORT = {"steps": 2}
-"""A setting of this name is cut down, so that a check takes seconds: no law is about how good a result is."""
+STEPS = {"generators": 2, "metrics": 60}
+"""A setting called `steps` is cut down, so that a check takes seconds: no law is about how good a result is."""
 
 
 class NotConcerned(Exception):
@@ -28,7 +28,7 @@ class NotConcerned(Exception):
 
 
 @frozen
-class Tested:
+class Subject:
     """A component under test."""
 
     role: str
@@ -57,7 +57,7 @@ class Bench:
     """A file that the reader under test opens; None for a PNG made by the kit."""
 
 
-def find(name: str, settings: Mapping[str, Any]) -> list[Tested]:
+def find(name: str, settings: Mapping[str, Any]) -> list[Subject]:
     """Find the installed component `name`, in each role in which it is offered; else raise `PluginError`."""
     registry = discover()
     offers = [offer for offer in registry.offers if offer.component.name == name]
@@ -65,7 +65,7 @@ def find(name: str, settings: Mapping[str, Any]) -> list[Tested]:
     if not offers or clashes:
         raise PluginError("\n".join(clashes) or _missing(registry, name))
     return [
-        Tested(o.role, o.component, usable_settings(o.role, o.component, settings), _modules(o))
+        Subject(o.role, o.component, usable_settings(o.role, o.component, settings), _modules(o))
         for o in offers
     ]
 
@@ -77,7 +77,7 @@ def usable_settings(role: str, component: Component[Any], given: Mapping[str, An
     else:
         fields = {f.name: f for f in attrs.fields(component.settings)}
         required = {name for name, f in fields.items() if f.default is attrs.NOTHING}
-        short = {k: v for k, v in SHORT.items() if k in fields and role in ("generators", "metrics")}
+        short = {"steps": STEPS[role]} if role in STEPS and "steps" in fields else {}
         chosen = {**{k: v for k, v in ASSUMED.items() if k in required}, **short, **given}
         try:
             structure(chosen, component.settings)
@@ -100,10 +100,10 @@ def _modules(offer: Offer) -> tuple[str, ...]:
     return tuple(sorted(point.module for point in points if point.group == ENTRY_POINT_GROUP))
 
 
-def plugin_modules(tested: Tested) -> tuple[str, ...]:
+def plugin_modules(subject: Subject) -> tuple[str, ...]:
     """The modules that listing this component imports."""
-    own = inspect.getmodule(tested.component.build)
-    names = {*tested.modules, *([own.__name__] if own else [])}
+    own = inspect.getmodule(subject.component.build)
+    names = {*subject.modules, *([own.__name__] if own else [])}
     return tuple(sorted(names))
 
 

@@ -1,0 +1,73 @@
+"""A generator can write labels into invisible marks; a classifier then reads those and learns nothing."""
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from privagams.roles import Summary
+
+
+def silent(done, total):
+    pass
+
+
+def striped(n, seed):
+    """Stripes of any phase and contrast, along rows for label 0 and along columns for label 1."""
+    rng = np.random.default_rng(seed)
+    labels = np.repeat(np.arange(n // 2) % 2, 2)
+    wave = rng.uniform(30, 70, (n, 1)) * np.cos(np.arange(16) * np.pi / 3 + rng.uniform(0, 2 * np.pi, (n, 1)))
+    image = np.where(labels[:, None, None], wave[:, None, :], wave[:, :, None]) + rng.normal(
+        130, 4, (n, 16, 16)
+    )
+    return image[..., None].clip(0, 255).astype(np.uint8), labels
+
+
+def as_tensor(images):
+    return torch.from_numpy(images).permute(0, 3, 1, 2).float() / 127.5 - 1
+
+
+def shifted(pixels, rng):
+    padded, moves = (
+        F.pad(pixels, [1] * 4, mode="replicate"),
+        torch.randint(0, 3, (len(pixels), 2), generator=rng),
+    )
+    return torch.stack(
+        [image[:, y : y + 16, x : x + 16] for image, (y, x) in zip(padded, moves, strict=True)]
+    )
+
+
+def accuracy(pixels, labels, real, truth):
+    """Train a small network that sees every px on drawn images, and test it on real ones."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        net = nn.Sequential(
+            nn.Conv2d(1, 8, 3),
+            nn.ReLU(),
+            nn.MaxPool2d(2),
+            nn.Conv2d(8, 8, 3),
+            nn.ReLU(),
+            nn.Flatten(),
+            nn.Linear(200, 2),
+        )
+        optimiser = torch.optim.Adam(net.parameters(), lr=5e-3)
+        for _ in range(8):
+            for rows in torch.randperm(len(pixels)).split(50):
+                optimiser.zero_grad()
+                F.cross_entropy(net(pixels[rows]), labels[rows]).backward()
+                optimiser.step()
+    return (net(real).argmax(1) == truth).float().mean().item()
+
+
+def test_a_classifier_learns_as_much_from_drawn_images_as_from_shifted_ones(make, noisy_total):
+    model = make(channels=1, steps=150, features=64, learning_rate=0.01, batch=8)
+    summary = Summary(noisy_total(model, *striped(400, 0), 0.6), 200, 0.6)
+    model.fit(summary, torch.Generator().manual_seed(0), silent)
+    labels = torch.arange(500) % 2
+    drawn = as_tensor(model.sample(labels.numpy(), torch.Generator().manual_seed(1), silent))
+    images, truth = striped(400, 1)
+    test = as_tensor(images), torch.from_numpy(truth)
+    raw = accuracy(drawn, labels, *test)
+    moved = accuracy(shifted(drawn, torch.Generator().manual_seed(2)), labels, *test)
+    assert raw > 0.85
+    assert moved - raw < 0.08
