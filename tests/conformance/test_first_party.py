@@ -8,6 +8,10 @@ from privagams.plugins import discover
 from privagams.testing.catalogue import laws
 from privagams.testing.subject import Bench, NotConcerned, find
 
+pytestmark = [
+    # tiatoolbox leaves a file of its own open when it is imported.
+    pytest.mark.filterwarnings("ignore:(?s).*pretrained_model.yaml:pytest.PytestUnraisableExceptionWarning"),
+]
 SETTINGS = {
     # Small, so that a law takes a second; the laws are about behaviour, not about quality.
     "diffusion": {"channels": [8, 16], "sampling_steps": 2, "timesteps": 10},
@@ -51,7 +55,11 @@ def test_a_shipped_component_keeps_the_law(name, role, law, subjects, tmp_path, 
     if (name, role) not in subjects:
         settings = SETTINGS.get(name, {})
         if name == "weights":
-            settings = {"model": "test_resnet", "file": str(request.getfixturevalue("weights_file")), "size": 32}
+            settings = {
+                "model": "test_resnet",
+                "file": str(request.getfixturevalue("weights_file")),
+                "size": 32,
+            }
         subjects.update({(name, found.role): found for found in find(name, settings)})
     try:
         law(subjects[name, role], Bench(tmp_path))

@@ -18,7 +18,7 @@ def make(size=16, planes=3, classes=("benign", "tumour"), seed=0, **settings):
 
 
 def trained_a_little(model, steps=3, rate=1e-2):
-    """Away from the zeros it starts with, where wrong gradients could hide."""
+    """Away from fresh biases of zero, where wrong gradients could hide."""
     batch = batch_of(model, 8)
     optimizer = torch.optim.SGD(model.parameters(), lr=rate)
     rng = torch.Generator().manual_seed(5)

@@ -215,6 +215,7 @@ def sgd_release():
                 (Measurement("auc", 0.52, 0.31, 0.73, 8, chance=0.5, note="same image"),),
                 relation="same image",
                 sentence="Eight patients are too few to say anything.",
+                not_tested=("tpr@0.01: 4 non-member patients are too few for this false positive rate",),
                 caps={"auc": 0.99966},
                 gate="passed",
             ),

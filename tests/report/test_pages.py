@@ -113,6 +113,7 @@ def test_every_standing_limit_and_untested_attack_is_listed(report):
     for sentence in (*NOT_PROTECTED, *report.not_protected):
         assert " ".join(sentence.split()) in words
     assert "32 shadow models would take 41 h" in words
+    assert "not measured: tpr@0.01: 4 non-member patients are too few" in words
 
 
 def test_the_steward_sees_the_command_for_what_waits_and_none_for_what_was_refused(report):

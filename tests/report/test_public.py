@@ -9,11 +9,12 @@ from privagams.report.data import Claim
 from privagams.report.interface import as_json
 from privagams.report.pages import public_page
 from privagams.report.public import for_public
+from privagams.report.wording import gloss
 
 SECRETS = (
     "0.970", "0.641", "0.507", "0.740", "0.0214", "25,600", "25600", "p-7f3a", "p-5d10", "712", "sha256:51ab",
     "41 h", "96.2", "201 of 216", "No bound is above", "12,000", "12000", "Linux", "3,456", "3456",
-    "could not be read", "nobody does better",
+    "could not be read", "4 non-member", "nobody does better",
 )  # fmt: skip
 """Figures, names and words of the example that only members' data could have given."""
 
@@ -40,6 +41,11 @@ def test_figures_from_members_are_shown_as_outside_the_claim_when_the_steward_sa
     assert json.loads(as_json(for_public(report)))["outside_the_claim"] == []
     never = ("p-7f3a", "712", "sha256:51ab", "25,600", "41 h", "12,000")
     assert [secret for secret in never if secret in page] == []
+
+
+def test_a_figure_for_one_class_is_explained_like_the_figure_for_all():
+    assert gloss("downstream-accuracy:tumour") == f"{gloss('downstream-accuracy')}, class tumour only"
+    assert gloss("unheard-of:x") == ""
 
 
 def test_figures_that_saw_no_member_stay(report):

@@ -31,14 +31,17 @@ def forecast(prepared: Prepared, missing: Sequence[Stage]) -> Forecast:
     if budget is None:
         return Forecast((), False)
     ledger = Ledger(prepared.home.folder)
-    before = ledger.total(budget.delta).epsilon
+    who = members(prepared)
+    before = ledger.total(budget.delta, among=who).epsilon
     fits = [stage for stage in missing if stage.verb == "fit" and stage.settings["mechanism"] is not None]
     events: list[Any] = []
     for stage in fits:
         # What an interrupted training has reserved is in the ledger already; its whole stays within its target.
         if not ledger.spent(fit=stage.key):
             events += planned_events(prepared, stage)
-    after = ledger.would_total([(members(prepared), events)], budget.delta).epsilon if events else before
+    after = before
+    if events:
+        after = ledger.would_total([(who, events)], budget.delta, among=who).epsilon
     lines = [
         f"Budget of data set {prepared.pipeline.source.dataset}: ε = {budget.epsilon:g} at δ = {budget.delta:g}; "
         f"spent so far {before:.2f}, after this plan {after:.2f}."

@@ -49,7 +49,8 @@ def load(
     document = _parse(path)
     for override in overrides:
         _override(document, override)
-    return check(document, path.resolve().parent, registry)
+    pipeline, registry = check(document, path.resolve().parent, registry)
+    return attrs.evolve(pipeline, file=str(path)), registry
 
 
 def check(
@@ -280,7 +281,7 @@ def _override(document: dict[str, Any], text: str) -> None:
 
 def _resolved(pipeline: Pipeline) -> dict[str, Any]:
     plain = to_plain(pipeline)
-    for hidden in ("folder", "resolved"):
+    for hidden in ("folder", "file", "resolved"):
         plain.pop(hidden)
     reader = plain["source"].pop("reader")
     return {"api": API, **plain, "source": {**reader, **plain["source"]}}

@@ -161,7 +161,7 @@ class PrivateSteps:
         self._mechanism, self._sum = mechanism, noisy_sum
         self._patients = feed.by_patient()
         self._patient_gradients = PatientGradients(phase.module, parameters)
-        self._normaliser = len(self._patients)
+        self._normaliser = mechanism.sampling_rate(public_patients) * public_patients
         self._choice = np.random.default_rng()
         self._rng = torch.Generator().manual_seed(int.from_bytes(os.urandom(8), "little") >> 1)
 

@@ -169,6 +169,8 @@ class Pipeline:
     report: ReportSettings = ReportSettings()
     folder: Path = Path()
     """Where pipeline.toml lies; paths in it are relative to this."""
+    file: str = "pipeline.toml"
+    """The path by which the user named it."""
     resolved: Mapping[str, Any] = field(factory=dict)
     """All settings with defaults filled in, as plain values."""
 

@@ -11,7 +11,7 @@ from attrs import define, field
 from PIL import Image, UnidentifiedImageError
 
 from privagams.errors import SlideError
-from privagams.slides import on_white, read_levels
+from privagams.slides import Level, on_white, read_levels
 
 FORMATS = ("PNG", "JPEG")
 
@@ -38,26 +38,14 @@ class PlainSlide:
                     f"size: it declares {self.size[0]} × {self.size[1]} px and holds "
                     f"{self._image.size[0]} × {self._image.size[1]}"
                 )
-        return read_levels(self._fetch, (1.0,), x, y, width, height, downsample)
+        return read_levels(self._fetch, [Level(self.size, 1.0)], x, y, width, height, downsample)
 
     def close(self) -> None:
         self._image = None
 
     def _fetch(self, level: int, x: int, y: int, width: int, height: int) -> Image.Image:
         assert self._image is not None
-        return crop_on_white(self._image, x, y, width, height)
-
-
-def crop_on_white(image: Image.Image, x: int, y: int, width: int, height: int) -> Image.Image:
-    """Cut a region out of an RGB image; what lies outside is white."""
-    box = (x, y, x + width, y + height)
-    inside = (max(x, 0), max(y, 0), min(box[2], image.width), min(box[3], image.height))
-    if inside == box:
-        return image.crop(box)
-    white = Image.new("RGB", (width, height), (255, 255, 255))
-    if inside[0] < inside[2] and inside[1] < inside[3]:
-        white.paste(image.crop(inside), (inside[0] - x, inside[1] - y))
-    return white
+        return self._image.crop((x, y, x + width, y + height))
 
 
 def check_size(width: int, height: int, max_megapixels: float) -> None:

@@ -99,11 +99,8 @@ class _Assembly:
         claims = {r.name: self._claim(r) for r in complete}
         verdicts = {r.name: self._verdicts(r, claims[r.name]) for r in complete}
         outcome = gate([verdict for found in verdicts.values() for verdict, _ in found])
-        refused = {test.bound.release for test in outcome.refused}
         total = self.ledger.total(self.delta) if self.delta else None
-        releases = tuple(
-            self._release(r, claims[r.name], verdicts[r.name], r.name in refused, total) for r in complete
-        )
+        releases = tuple(self._release(r, claims[r.name], verdicts[r.name], outcome, total) for r in complete)
         facts = self._facts(self.p.plan.of("tile")[0])
         for release in complete:
             warning = delta_warning(_page_claim(claims[release.name]), pipeline.public.patients)
@@ -123,6 +120,7 @@ class _Assembly:
             not_run=tuple(self.not_run),
             warnings=tuple(self.warnings),
             plugins=self._plugins(),
+            approve_options="" if pipeline.file == "pipeline.toml" else f"--pipeline {pipeline.file}",
             gate=data.Gate(len(outcome.tests), outcome.level, judge_words.of_gate(outcome)),
         )
         return _Made(report, outcome)
@@ -168,7 +166,7 @@ class _Assembly:
         return found
 
     def _release(
-        self, release: ReleaseSettings, claim: Claim | None, verdicts: list[tuple[Verdict, Truth]], refused: bool,
+        self, release: ReleaseSettings, claim: Claim | None, verdicts: list[tuple[Verdict, Truth]], outcome: Gate,
         total: Claim | None,
     ) -> data.Release:  # fmt: skip
         stage = self.p.plan.of("release", release.name)[0]
@@ -176,7 +174,7 @@ class _Assembly:
         facts = self._facts(fit) if fit else {}
         approved = approvals(self.p.run_folder).get(release.name)
         status: data.Status = "yardstick" if release.yardstick else "waiting for approval"
-        if refused:
+        if any(test.bound.release == release.name for test in outcome.refused):
             status = "refused by gate"
         elif approved:
             status = "approved"
@@ -190,7 +188,7 @@ class _Assembly:
             total=_page_claim(total) if total and not release.yardstick else None,
             generator=_chosen(release.generator),
             mechanism=_chosen(release.mechanism),
-            attacks=tuple(self._attack(verdict, claim) for verdict, _ in verdicts),
+            attacks=tuple(self._attack(verdict, claim, outcome) for verdict, _ in verdicts),
             metrics=self._metrics(release),
             examples=self._examples(stage) if release.of == "drawn" else None,
             worst_off=tuple(w for verdict, truth in verdicts for w in self._worst(release, verdict, truth)),
@@ -200,7 +198,8 @@ class _Assembly:
             approval=data.Approval(approved["who"], approved["when"]) if approved else None,
         )
 
-    def _attack(self, verdict: Verdict, claim: Claim | None) -> data.AttackResult:
+    def _attack(self, verdict: Verdict, claim: Claim | None, outcome: Gate) -> data.AttackResult:
+        tests = [t for t in outcome.tests if t.bound in verdict.bounds]
         caps: dict[str, float] = {}
         if claim is not None and verdict.cap is not None and verdict.headline is not None:
             caps[verdict.headline.name] = verdict.cap
@@ -211,8 +210,9 @@ class _Assembly:
             }
         return data.AttackResult(
             attack=verdict.attack, game=verdict.game, access=verdict.access, relation=verdict.relation,  # type: ignore[arg-type]
-            measurements=verdict.measurements, sentence=verdict.sentence, caps=caps, notes=verdict.not_tested,
-            gate="passed" if verdict.bounds else "",
+            measurements=verdict.measurements, sentence=verdict.sentence, caps=caps, not_tested=verdict.not_tested,
+            largest_bound=max((t.largest_epsilon for t in tests), default=None),
+            gate="" if not tests else "failed" if any(t.refused for t in tests) else "passed",
         )  # fmt: skip
 
     def _metrics(self, release: ReleaseSettings) -> tuple[data.MetricResult, ...]:

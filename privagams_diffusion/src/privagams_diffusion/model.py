@@ -166,9 +166,6 @@ def _network(settings: DiffusionSettings, space: Space) -> UNet2DModel:
         if isinstance(module, Attention):
             # Plain matrix products: torch's fused attention has no rule for vmap and becomes a slow loop.
             module.set_processor(AttnProcessor())
-    for tensor in net.conv_out.parameters():
-        # Starting from "no prediction" saves the first hundred steps.
-        nn.init.zeros_(tensor)
     return net
 
 

@@ -24,12 +24,12 @@ class DiffusionSettings:
         default=2000, validator=validators.gt(0), metadata={"doc": "training steps (one batch each)"}
     )
     batch: int = field(
-        default=64,
+        default=32,
         validator=validators.gt(0),
         metadata={"doc": "images per step; a mechanism sets its own"},
     )
     learning_rate: float = field(
-        default=1e-3, validator=validators.gt(0), metadata={"doc": "step size of the optimiser"}
+        default=2e-3, validator=validators.gt(0), metadata={"doc": "step size of the optimiser"}
     )
     ema: float = field(
         default=0.995,

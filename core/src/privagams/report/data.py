@@ -84,6 +84,8 @@ class AttackResult:
     private: bool = True
     """Whether it saw private data; False only for audits on reference or demo patients."""
     notes: tuple[str, ...] = ()
+    not_tested: tuple[str, ...] = ()
+    """What this attack could not measure, and why: listed under what was not tested."""
 
 
 @frozen

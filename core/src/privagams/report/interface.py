@@ -103,7 +103,7 @@ def _attack(result: AttackResult) -> dict[str, Any]:
     return {
         **_fields(result, "attack", "game", "access", "relation"),
         "measurements": [_measurement(figure, result.caps) for figure in result.measurements],
-        **_fields(result, "sentence", "largest_bound", "gate", "notes"),
+        **_fields(result, "sentence", "largest_bound", "gate", "notes", "not_tested"),
         "computed_from_members": result.private,
         "curves": [_fields(curve, "kind", "points") for curve in result.curves],
     }

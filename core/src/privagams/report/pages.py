@@ -71,7 +71,7 @@ def _environment() -> Environment:
         right_guesses=odds.right_guesses,
         best_guess=lambda claim: odds.percent_at_most(odds.best_guess(claim)),
         most_found=lambda claim, alarms: odds.percent_at_most(odds.most_found(claim, alarms)),
-        names=wording.FIGURES,
+        gloss=wording.gloss,
         reading=wording.reading,
         reading_words=wording.reading_words,
         plural=wording.plural,

@@ -65,7 +65,7 @@ def _examples(release: Release) -> Examples | None:
 
 def _attack(result: AttackResult, keep: bool) -> AttackResult:
     if keep or not result.private:
-        return evolve(result, notes=())
+        return evolve(result, notes=(), not_tested=())
     return evolve(
         result,
         measurements=(),
@@ -75,6 +75,7 @@ def _attack(result: AttackResult, keep: bool) -> AttackResult:
         gate="",
         curves=(),
         notes=(),
+        not_tested=(),
         relation="",
     )
 

@@ -16,7 +16,6 @@ MARK_MEANS = "computed from the data set's own patients and is not protected by 
 
 FIGURES: Mapping[str, str] = MappingProxyType(
     {
-        "worst-off": "the same for the worst-off",
         "top-1": "right patient named at the first guess",
         "top-5": "right patient among the first five guesses",
         "mrr": "mean reciprocal rank of the right patient",
@@ -25,6 +24,8 @@ FIGURES: Mapping[str, str] = MappingProxyType(
         "tpr@0.01": "members found with 1 % false alarms",
         "epsilon-lower-bound": "leak shown, as a lower bound on ε",
         "accuracy": "right labels by a model trained on the release",
+        "downstream-accuracy": "right labels by a model trained on the release",
+        "kid-real-real": "what two halves of the real patients differ by, for comparison",
         "kid": "distance of the images' statistics from real ones",
     }
 )
@@ -113,6 +114,13 @@ GLOSSARY: tuple[tuple[str, str], ...] = (
 )
 
 TOO_FEW = 10
+
+
+def gloss(name: str) -> str:
+    """What a figure says; "figure:class" is the figure on one class. Empty for an unknown name."""
+    figure_name, _, of_class = name.partition(":")
+    said = FIGURES.get(figure_name, "")
+    return f"{said}, class {of_class} only" if said and of_class else said
 
 
 def betrayal(measurement: Measurement) -> tuple[float, float, float]:

@@ -26,8 +26,10 @@ def rng(seed: int = 0) -> torch.Generator:
 
 
 def batch(space: Space, shift: int = 0) -> dict[str, torch.Tensor]:
-    """A batch of `RECORDS` images; another `shift`, other images."""
+    """A batch of `RECORDS` images; with a `shift`, images that differ in every statistic."""
     pixels = np.roll(pictures(space.channels, RECORDS), shift, axis=1)
+    if shift:
+        pixels = (255 - pixels) // 2
     made = {"pixels": torch.from_numpy(pixels).permute(0, 3, 1, 2).float().div(127.5).sub(1).contiguous()}
     if space.classes:
         made["labels"] = (torch.arange(RECORDS) + shift) % len(space.classes)

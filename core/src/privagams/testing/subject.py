@@ -20,7 +20,7 @@ from privagams.settings import Faults, structure
 ASSUMED = {"epsilon": 8.0, "delta": 1e-4}
 """Settings without defaults that every mechanism has."""
 STEPS = {"generators": 2, "metrics": 60}
-"""A setting called `steps` is cut down, so that a check takes seconds: no law is about how good a result is."""
+"""What a setting called `steps` is cut down to, so that a check takes seconds: no law is about quality."""
 
 
 class NotConcerned(Exception):

@@ -58,9 +58,8 @@ def _decode(path: Path) -> Image.Image:
     rgb = photometric in (tifffile.PHOTOMETRIC.RGB, tifffile.PHOTOMETRIC.YCBCR)
     if axes == "YXS" and rgb and values.shape[2] in (3, 4):
         return on_white(Image.fromarray(_eight_bits(values)))
-    raise SlideError(
-        f"format: expected a grey or RGB image, found axes {axes} of {tifffile.PHOTOMETRIC(photometric).name.lower()}"
-    )
+    kind = tifffile.PHOTOMETRIC(photometric).name.lower()
+    raise SlideError(f"format: expected a grey or RGB image, found axes {axes} of {kind}")
 
 
 def _eight_bits(values: np.ndarray) -> np.ndarray:

@@ -13,7 +13,7 @@ from PIL import Image
 from privagams.errors import SlideError
 from privagams.plain import open_plain
 from privagams.roles import Slide
-from privagams.slides import fetch_inside, on_white, read_levels
+from privagams.slides import Level, on_white, read_levels
 from privagams_openslide.settings import OpenSlideSettings
 
 CACHE_BYTES = 64 * 2**20
@@ -71,7 +71,8 @@ class OpenSlideSlide:
 
     def read(self, x: int, y: int, width: int, height: int, downsample: float) -> np.ndarray:
         try:
-            return read_levels(self._fetch, self.downsamples, x, y, width, height, downsample)
+            levels = list(map(Level, self._slide.level_dimensions, self._slide.level_downsamples))
+            return read_levels(self._fetch, levels, x, y, width, height, downsample)
         except openslide.OpenSlideError as error:
             raise SlideError(f"OpenSlide could not read it: {_first_line(error)}") from error
 
@@ -79,11 +80,7 @@ class OpenSlideSlide:
         self._slide.close()
 
     def _fetch(self, level: int, x: int, y: int, width: int, height: int) -> Image.Image:
-        def read(left: int, top: int, wide: int, high: int) -> Image.Image:
-            return on_white(self._slide.read_region((left, top), level, (wide, high)))
-
-        size, own = self._slide.level_dimensions[level], self._slide.level_downsamples[level]
-        return fetch_inside(read, size, own, (x, y, width, height))
+        return on_white(self._slide.read_region((x, y), level, (width, height)))
 
 
 def _mpp(slide: openslide.OpenSlide) -> float | None:

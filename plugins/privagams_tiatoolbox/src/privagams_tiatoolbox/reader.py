@@ -16,7 +16,7 @@ from tiatoolbox.wsicore.wsireader import OpenSlideWSIReader, WSIReader
 
 from privagams.errors import SlideError
 from privagams.plain import check_size
-from privagams.slides import fetch_inside, read_levels
+from privagams.slides import Level, read_levels
 from privagams_tiatoolbox.settings import TiatoolboxSettings
 
 logging.getLogger("tiatoolbox").setLevel(logging.CRITICAL)
@@ -63,12 +63,14 @@ class TiatoolboxSlide:
     def __init__(self, wsi: Any) -> None:
         self._wsi = wsi
         info = wsi.info
-        self._level_sizes = [(int(w), int(h)) for w, h in info.level_dimensions]
-        self._downsamples = tuple(float(value) for value in info.level_downsamples)
+        self._levels = [
+            Level((int(width), int(height)), float(downsample))
+            for (width, height), downsample in zip(info.level_dimensions, info.level_downsamples, strict=True)
+        ]
 
     @property
     def size(self) -> tuple[int, int]:
-        return self._level_sizes[0]
+        return self._levels[0].size
 
     @property
     def mpp(self) -> float | None:
@@ -87,11 +89,11 @@ class TiatoolboxSlide:
 
     @property
     def downsamples(self) -> Sequence[float]:
-        return self._downsamples
+        return [level.downsample for level in self._levels]
 
     def read(self, x: int, y: int, width: int, height: int, downsample: float) -> np.ndarray:
         try:
-            return read_levels(self._fetch, self._downsamples, x, y, width, height, downsample)
+            return read_levels(self._fetch, self._levels, x, y, width, height, downsample)
         except (MemoryError, SlideError):
             raise
         except Exception as error:
@@ -103,12 +105,8 @@ class TiatoolboxSlide:
             inner.close()
 
     def _fetch(self, level: int, x: int, y: int, width: int, height: int) -> Image.Image:
-        def read(left: int, top: int, wide: int, high: int) -> Image.Image:
-            pixels = self._wsi.read_rect((left, top), (wide, high), resolution=level, units="level")
-            return Image.fromarray(np.ascontiguousarray(pixels[..., :3], dtype=np.uint8))
-
-        region = (x, y, width, height)
-        return fetch_inside(read, self._level_sizes[level], self._downsamples[level], region)
+        pixels = self._wsi.read_rect((x, y), (width, height), resolution=level, units="level")
+        return Image.fromarray(np.ascontiguousarray(pixels[..., :3], dtype=np.uint8))
 
 
 def _no_inference(objective_power: Any, mpp: Any) -> tuple[Any, Any]:
