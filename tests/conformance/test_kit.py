@@ -410,7 +410,8 @@ class Counting(GoodGenerator):
 
 class BranchingModel(GoodModel):
     def forward(self, batch, noise):
-        return super().forward(batch, noise) * (1 if batch["pixels"].sum().item() > 0 else 2)
+        assert batch["pixels"].isfinite().all(), "a branch on values"
+        return super().forward(batch, noise)
 
 
 class Branching(GoodGenerator):

@@ -66,9 +66,9 @@ def test_the_order_of_files_changes_nothing(plain, cut, regions):
 def test_another_patients_arrival_moves_nobody(plain, cut, regions, pyramid):
     _, records = plain
     newcomer = ImageFile(pyramid, "o-new", "s", "i")
-    _, other = cut([newcomer, *regions[2:]], SMALL)
+    _, other = cut([newcomer, *regions], SMALL)
     assert (other.patient == "o-new").sum() == 12
-    for patient in ("p2", "p3"):
+    for patient in ("p0", "p1", "p2", "p3"):
         assert same(tiles_of(records, patient), tiles_of(other, patient))
 
 

@@ -83,7 +83,7 @@ def _tilted(
 ) -> tuple[float, float, float]:
     moved = np.clip(np.asarray(vector) + rng.normal(0, spread, 3), 0.02, None)
     if vector[0] > vector[2]:
-        # Haematoxylin never turns grey: it lets more blue through than red.
+        # Haematoxylin lets more blue through than red, else nuclei turn brown.
         moved[2] = min(moved[2], moved[0] - 0.15)
     red, green, blue = (float(part) for part in moved / np.linalg.norm(moved))
     return red, green, blue

@@ -25,7 +25,7 @@ def distance(features: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
 
 
 def trust(means: torch.Tensor, noise_std: torch.Tensor, groups: torch.Tensor) -> torch.Tensor:
-    """Wiener factors s / (s + noise^2) for means "k d" whose noise is `noise_std` "k 1"; all 1 without noise.
+    """Wiener weights s / (s + noise^2) for means "k d" whose noise is `noise_std` "k 1"; all 1 without noise.
 
     s, the signal's energy, is averaged over entries of like frequency (`groups`, "d"): most high ones hold
     nothing but noise, and a network left to match them draws that noise in place of images.

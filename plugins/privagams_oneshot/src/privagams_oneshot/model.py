@@ -72,9 +72,9 @@ class DpMerfModel(nn.Module):
         """Fit to the sum. Whatever is done here is post-processing: members are not seen again."""
         device = self.network.embed.weight.device
         means, noise_std = (part.to(device) for part in class_means(summary, self.network.classes))
-        # Shrunk, since noise makes means longer than images can; weighted, since doubtful ones count less.
-        trusted = trust(means, noise_std, self.embedding.get_buffer("groups"))
-        fit_network(self.network, self.embedding, trusted * means, trusted, self.settings, rng, progress)
+        # Weighted, not shrunk: a short mean embedding is not a cautious one, it belongs to wilder images.
+        weights = trust(means, noise_std, self.embedding.get_buffer("groups"))
+        fit_network(self.network, self.embedding, means, weights, self.settings, rng, progress)
 
     @torch.no_grad()
     def sample(self, labels: np.ndarray, rng: torch.Generator, progress: Progress) -> np.ndarray:

@@ -15,7 +15,7 @@ class DpMerfSettings:
         metadata={"doc": "optimiser steps of the fit; none of them touches members"},
     )
     features: int = field(
-        default=128,
+        default=256,
         validator=validators.ge(8),
         metadata={
             "doc": "random frequencies of each feature block; more see finer differences, and each is noisier"
