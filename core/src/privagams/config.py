@@ -149,7 +149,7 @@ class _Checker:
         return [use for use in made if use is not None]
 
     def _component(self, path: str, role: str, value: Any) -> Use | None:
-        """Check a reference: the name is registered and its settings fit. Settings become an object."""
+        """Check a reference: the name is registered and its settings fit. Defaults are filled in."""
         try:
             use = structure(value, Use)
         except Faults as faults:
@@ -166,12 +166,15 @@ class _Checker:
         made = self._structure(path, dict(use.settings), target)
         if made is None:
             return None
-        for field in attrs.fields(target):
-            if "role" in field.metadata and (inner := getattr(made, field.name)) is not None:
-                self._component(
-                    f"{path}.{field.name}", field.metadata["role"], {"use": inner.name, **inner.settings}
-                )
-        return Use(use.name, to_plain(made))
+        plain = to_plain(made)
+        for spec in attrs.fields(target):
+            if "role" in spec.metadata and plain[spec.name] is not None:
+                inner = self._component(f"{path}.{spec.name}", spec.metadata["role"], plain[spec.name])
+                plain[spec.name] = plain[spec.name] if inner is None else {"use": inner.name, **inner.settings}
+            if spec.metadata.get("path") and plain[spec.name] is not None:
+                # Paths are meant from where pipeline.toml lies, not from where the command is run.
+                plain[spec.name] = str((self.folder / plain[spec.name]).resolve())
+        return Use(use.name, plain)
 
     def _releases(self) -> list[ReleaseSettings]:
         items = self.document.get("releases", [])

@@ -70,7 +70,8 @@ class Journal:
         if self._bars is not None:
             self._bars.update(self._tasks[stage], completed=done, total=total)
             return
-        if now - self._spoken[stage] >= _PLAIN_SECONDS and done:
+        # The first hundredth holds the start-up: an estimate from it would only frighten.
+        if now - self._spoken[stage] >= _PLAIN_SECONDS and done > total / 100:
             self._spoken[stage] = now
             left = (now - self._started[stage]) * (total - done) / done
             self.say(f"{stage}: {done} of {total}, about {duration(left)} left")

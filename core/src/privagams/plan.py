@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import attrs
@@ -12,7 +13,7 @@ from privagams import __version__
 from privagams.component import Use
 from privagams.pipeline import Pipeline, ReleaseSettings
 from privagams.plugins import ROLES, Registry
-from privagams.store import Store, digest
+from privagams.store import Store, digest, file_digest
 
 
 @frozen
@@ -161,6 +162,9 @@ class _Planner:
         self, verb: str, name: str, settings: Mapping[str, Any], components: Sequence[tuple[str, Use]],
         inputs: Mapping[str, str] | None = None, release: str = "", seed: int | None = None,
     ) -> Stage:  # fmt: skip
+        files = [found for role, use in components for found in _file_digests(role, use, self.registry)]
+        if files:
+            settings = {**settings, "files": files}
         versions = {
             f"{role}:{use.name}": self.registry.get(role, use.name).source for role, use in components
         }
@@ -195,6 +199,17 @@ def filled(use: Use, registry: Registry) -> Use:
 
     target = registry.get("embedders", use.name).component.settings
     return use if target is None else Use(use.name, to_plain(structure(dict(use.settings), target)))
+
+
+def _file_digests(role: str, use: Use, registry: Registry) -> list[str]:
+    """Content digests of the files that a component's settings name, so that other weights are another key."""
+    target = registry.get(role, use.name).component.settings
+    named = [
+        Path(str(use.settings[spec.name]))
+        for spec in (attrs.fields(target) if target is not None else ())
+        if spec.metadata.get("path") and use.settings.get(spec.name)
+    ]
+    return [file_digest(path) if path.is_file() else "missing" for path in named]
 
 
 def _plain(use: Use) -> dict[str, Any]:

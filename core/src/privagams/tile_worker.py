@@ -190,7 +190,7 @@ class TileWork:
         if len(rows) == 0:
             raise NoTiles("no tile holds enough tissue (for images without colour set tiles.tissue = 0)")
         places = list(zip(columns.tolist(), rows.tolist(), strict=True))
-        offer = _Offer(scratch, grid, best(self._salt + scratch.name.encode(), image, places, settings.per_patient))
+        offer = _Offer(scratch, grid, best(self._salt, image, places, settings.per_patient))
         if pixels is not None:
             self._keep(offer, pixels)
         return offer
