@@ -290,6 +290,8 @@ class Changeable:
 
 
 class GoodMetric:
+    better = "lower"
+
     def __init__(self, settings):
         pass
 
@@ -301,6 +303,10 @@ class GoodMetric:
 
     def measurement(self, value, half, n, real, released):
         return Measurement("brightness", value, value - half, value + half, n)
+
+
+class NoDirection(GoodMetric):
+    better = "bigger"
 
 
 class SameNameTwice(GoodMetric):
@@ -613,6 +619,7 @@ BROKEN = {
         subject("attacks", TakesTheModel),
         subject("attacks", ReadsWeights),
     ],
+    "says_which_way_is_good": [subject("metrics", NoDirection)],
     "yields_named_measurements": [subject("metrics", SameNameTwice)],
     "names_are_stable": [subject("metrics", ValueInName)],
     "interval_contains_the_value": [subject("metrics", IntervalElsewhere)],

@@ -1,5 +1,9 @@
 """`privagams check` and `conformance`: what they print, refuse and return."""
 
+import os
+import subprocess
+import sys
+
 import pytest
 
 from privagams.cli import cli
@@ -46,7 +50,7 @@ def test_a_sound_component_passes_and_exits_0(pixels, capsys):
 
 
 def test_a_broken_law_is_told_with_what_to_do_and_exits_3(pixels, capsys):
-    pixels(divisor=" / pixels.sum()")
+    pixels(divisor=" / float(pixels.mean() + 1)")
     assert cli.main(["check", "alab-pixels"]) == 3
     said = capsys.readouterr().out
     assert "FAILED  rows_are_independent" in said
@@ -89,3 +93,30 @@ def test_each_law_is_a_case_and_an_expected_failure_is_strict(pixels):
     (mark,) = found[BATCH_LAW].marks
     assert (mark.name, mark.kwargs["strict"], mark.kwargs["reason"]) == ("xfail", True, "whitens on purpose")
     assert not any(case.marks for name, case in found.items() if name != BATCH_LAW)
+
+
+def test_a_module_of_one_line_runs_the_laws_under_pytest(pixels, lab, tmp_path):
+    pixels(divisor=" / float(pixels.mean() + 1)")
+    excuse = f'expected_failures={{"{BATCH_LAW}": "whitens on purpose"}}'
+    needless = 'expected_failures={"check_different_images_differ": "it does not"}'
+    modules = []
+    for name, more in (("plain", ""), ("excused", excuse), ("needless", needless)):
+        module = tmp_path / f"test_{name}.py"
+        module.write_text(
+            f'from privagams.testing import conformance\ntest_pixels = conformance("alab-pixels", {more})\n'
+        )
+        modules.append(module)
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-rA", "-p", "no:cacheprovider", *map(str, modules)],
+        env={**os.environ, "PYTHONPATH": str(lab.site)}, cwd=tmp_path, capture_output=True, text=True,
+    )  # fmt: skip
+    said = done.stdout
+    assert "FAILED test_plain.py::test_pixels[rows_are_independent]" in said
+    assert "XFAIL test_excused.py::test_pixels[rows_are_independent] - whitens on purpose" in said
+    assert "[XPASS(strict)] it does not" in said
+    assert "3 failed, 29 passed, 1 xfailed" in said
+
+
+def test_what_every_pytest_run_loads_is_light():
+    code = "import sys, privagams.testing.pytest_plugin; sys.exit(bool({'torch', 'numpy', 'scipy'} & set(sys.modules)))"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -94,7 +94,7 @@ def test_one_name_offered_twice_names_both_distributions(lab, found):
     lab("alab-plugin", offering("shared-attack"), "1.0")
     lab("blab-plugin", offering("shared-attack"), "0.2")
     registry = found()
-    with pytest.raises(PluginError, match="alab-plugin 1.0 and blab-plugin 0.2"):
+    with pytest.raises(PluginError, match=r"alab-plugin 1\.0 and blab-plugin 0\.2"):
         registry.refuse_clashes()
 
 

@@ -25,7 +25,7 @@ class Settings:
     widths: tuple[int, ...] = field(default=(8, 16), metadata={"doc": "channels"})
     file: str | None = field(default=None, metadata={"doc": "a file"})
     inner: Inner = field(default=Inner(), metadata={"doc": "a table"})
-    embedder: Use = uses("embedders", "texture")
+    embedder: Use = uses("embedders", "texture")  # noqa: RUF009 - attrs.field in disguise
 
 
 def faults(value):

@@ -170,7 +170,9 @@ class _Checker:
         for spec in attrs.fields(target):
             if "role" in spec.metadata and plain[spec.name] is not None:
                 inner = self._component(f"{path}.{spec.name}", spec.metadata["role"], plain[spec.name])
-                plain[spec.name] = plain[spec.name] if inner is None else {"use": inner.name, **inner.settings}
+                plain[spec.name] = (
+                    plain[spec.name] if inner is None else {"use": inner.name, **inner.settings}
+                )
             if spec.metadata.get("path") and plain[spec.name] is not None:
                 # Paths are meant from where pipeline.toml lies, not from where the command is run.
                 plain[spec.name] = str((self.folder / plain[spec.name]).resolve())

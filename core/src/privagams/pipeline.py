@@ -40,8 +40,8 @@ class SourceSettings:
     """[source]: which images, through which reader, in the name of which data set."""
 
     reader: Use
-    dataset: str = _named("names the ledger")
     table: str = field(metadata={"doc": "CSV file with one row per image, relative to pipeline.toml"})
+    dataset: str = _named("names the ledger")
     files: str | None = field(default=None, metadata={"doc": "glob that narrows the table's files"})
     columns: ColumnNames = ColumnNames()
     labels: Mapping[str, str] = field(factory=dict, metadata={"doc": "renames labels of the table"})

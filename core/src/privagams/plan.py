@@ -113,7 +113,7 @@ class _Planner:
             return
         assert release.generator is not None  # configuration has made sure
         components = [("generators", release.generator)]
-        fit = {
+        fit: dict[str, Any] = {
             "generator": _plain(release.generator), "mechanism": None, "classes": list(self.pipeline.classes),
             "patients": self.pipeline.public_members,
         }  # fmt: skip

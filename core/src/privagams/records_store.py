@@ -40,7 +40,7 @@ def write_table(folder: Path, columns: Mapping[str, np.ndarray]) -> None:
 
 def write_records(folder: Path, pixels: np.ndarray, columns: Mapping[str, np.ndarray]) -> None:
     """Write records that are in memory."""
-    array = create_pixels(folder, pixels.shape)  # type: ignore[arg-type]
+    array = create_pixels(folder, pixels.shape)
     for start in range(0, len(pixels), SHARD):
         array[start : start + SHARD] = pixels[start : start + SHARD]
     write_table(folder, {**columns, "row": np.arange(len(pixels))})

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import difflib
 import types
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 import attrs
@@ -87,12 +88,12 @@ def _converter() -> cattrs.Converter:
     for primitive in _WORDS:
         converter.register_structure_hook(primitive, _strict(primitive))
     converter.register_structure_hook(Use, lambda value, _: _use(value))
-    converter.register_structure_hook_func(lambda t: get_origin(t) is Literal, _literal)
+    converter.register_structure_hook_func(lambda t: _origin(t) is Literal, _literal)
     converter.register_structure_hook_func(
-        lambda t: get_origin(t) in (Union, types.UnionType), lambda v, t: _union(converter, v, t)
+        lambda t: _origin(t) in (Union, types.UnionType), lambda v, t: _union(converter, v, t)
     )
     converter.register_structure_hook_func(
-        lambda t: get_origin(t) in (tuple, list), lambda v, t: _sequence(converter, v, t)
+        lambda t: _origin(t) in (tuple, list), lambda v, t: _sequence(converter, v, t)
     )
     converter.register_structure_hook_func(_is_mapping, lambda v, t: _mapping(converter, v, t))
     converter.register_structure_hook_func(
@@ -143,11 +144,13 @@ def _union(converter: cattrs.Converter, value: Any, target: Any) -> Any:
 def _sequence(converter: cattrs.Converter, value: Any, target: Any) -> Any:
     if not isinstance(value, list):
         raise Faults([("", f"expected {type_words(target)}, found {_literal_text(value)}")])
-    return get_origin(target)(
-        _collect(
-            [(f"[{i}]", lambda v=v: converter.structure(v, get_args(target)[0])) for i, v in enumerate(value)]
-        )
-    )
+    inner = get_args(target)[0]
+    parts = [(f"[{index}]", partial(converter.structure, item, inner)) for index, item in enumerate(value)]
+    return _origin(target)(_collect(parts))
+
+
+def _origin(target: Any) -> Any:
+    return get_origin(target)
 
 
 def _is_mapping(target: Any) -> bool:
@@ -161,7 +164,7 @@ def _mapping(converter: cattrs.Converter, value: Any, target: Any) -> Any:
     inner = get_args(target)[1]
     if inner is Any:
         return dict(value)
-    items = _collect([(f".{k}", lambda v=v: converter.structure(v, inner)) for k, v in value.items()])
+    items = _collect([(f".{key}", partial(converter.structure, item, inner)) for key, item in value.items()])
     return dict(zip(value, items, strict=True))
 
 
@@ -204,8 +207,9 @@ def _check_bounds(field: Any, value: Any) -> None:
         raise Faults([("", text)]) from error
 
 
-def _collect(parts: list[tuple[str, Callable[[], Any]]]) -> list[Any]:
-    made, faults = [], []
+def _collect(parts: Sequence[tuple[str, Callable[[], Any]]]) -> list[Any]:
+    made: list[Any] = []
+    faults: list[tuple[str, str]] = []
     for path, make in parts:
         try:
             made.append(make())

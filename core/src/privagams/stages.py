@@ -167,7 +167,7 @@ def _embed(
 ) -> dict[str, Any]:
     embedder = build(registry, "embedders", stage.settings["embedder"])
     records = _whole(open_records(context.store.folder / stage.inputs["records"], stage.inputs["records"]))
-    out: np.ndarray | None = None
+    out: np.memmap | None = None
     for chosen, pixels in records.batches(_CHUNK):
         features = np.asarray(embedder.embed(pixels), dtype=np.float32)
         if features.shape[0] != len(pixels) or features.ndim != 2 or not np.isfinite(features).all():

@@ -47,7 +47,7 @@ yardstick = true
 name = "diffusion"
 images = 1000
 yardstick = true
-generator = {{ use = "diffusion", steps = 500 }}
+generator = {{ use = "diffusion", steps = 1200, batch = 16 }}
 
 [[releases]]              # one noisy sum over patients: what this many patients can afford
 name = "one-shot"

@@ -4,15 +4,25 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 
 from privagams.access import World
 from privagams.evidence import Measurement
 from privagams.records import Records
+from privagams.roles import Better
 from privagams.testing.exercises import metric_inputs
 from privagams.testing.subject import Bench, Subject
+
+
+def check_says_which_way_is_good(subject: Subject, bench: Bench) -> None:
+    """`better` says which way is good, in a word that the report knows.
+
+    If this fails, set it on the class: `better = "lower"`, for example.
+    """
+    found = getattr(subject.build(), "better", None)
+    assert found in get_args(Better), f"better is {found!r}: expected one of {', '.join(get_args(Better))}"
 
 
 def check_yields_named_measurements(subject: Subject, bench: Bench) -> None:
