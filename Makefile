@@ -7,7 +7,7 @@ export UV_FIND_LINKS := $(PIP_FIND_LINKS)
 endif
 PACKAGES := core[demo,train] plugins/privagams_openslide plugins/privagams_tiatoolbox plugins/privagams_images \
 	plugins/privagams_dp plugins/privagams_oneshot plugins/privagams_metrics privagams_diffusion privagams_attacks
-TOOLS := pytest pytest-xdist hypothesis ruff mypy hatchling editables
+TOOLS := pytest pytest-xdist hypothesis psutil ruff mypy hatchling editables
 STAMP := $(VENV)/.privagams-set-up
 
 .PHONY: setup demo test lint bench clean

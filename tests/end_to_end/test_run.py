@@ -114,7 +114,7 @@ def test_a_killed_run_goes_on_and_the_ledger_never_shows_less(project, privagams
     done = privagams("run")
     assert done.returncode in (0, 1), done.stdout + done.stderr
     if done.returncode == 1:  # the one sum was paid for and lost: the ledger must say so
-        assert "reserved by interrupted attempts" in done.stdout
+        assert "reserved by earlier attempts" in done.stdout
     assert seen <= _spent(privagams) <= 9.0
 
 

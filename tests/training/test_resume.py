@@ -125,7 +125,7 @@ def test_a_resumed_training_with_sampled_patients_keeps_to_the_target(
     assert accounting.epsilon(setting.account.events, 1e-4)[0] <= 2.0
 
 
-def test_blocks_are_fifty_steps_unless_said_otherwise():
+def test_a_crash_costs_at_most_fifty_steps_and_a_twentieth_of_all():
     assert train.BLOCK_STEPS == 50
 
 

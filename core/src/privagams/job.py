@@ -81,7 +81,7 @@ class Job:
     folder: Path
     account: Account | None
     progress: Progress
-    block_steps: int
+    block_steps: int | None
     device: str
 
     def resume(self, phases: Sequence[Phase]) -> Checkpoint:
@@ -141,8 +141,8 @@ def model_tensors(model: Model) -> dict[str, torch.Tensor]:
 def nothing_left(mechanism: Mechanism) -> BudgetError:
     return BudgetError(
         f"training: expected budget for at least one block within ε = {mechanism.epsilon:g}, found all of it "
-        "reserved by interrupted attempts before a first checkpoint; raise the release's epsilon, or leave "
-        "the release out"
+        "reserved by earlier attempts of which no checkpoint is left. What was reserved counts for ever: to train "
+        "again, give the release another seed, as its own entry in the ledger, or a larger epsilon"
     )
 
 

@@ -22,7 +22,7 @@ from privagams.summarise import fit_summary
 __all__ = ["BLOCK_STEPS", "Account", "FitResult", "fit"]
 
 BLOCK_STEPS = 50
-"""Steps between checkpoints; a crash loses, and pays for, at most this many."""
+"""Most steps between checkpoints, and at most a twentieth of all: a crash loses, and pays for, no more."""
 
 
 def fit(
@@ -37,7 +37,7 @@ def fit(
     account: Account | None,
     progress: Progress,
     *,
-    block_steps: int = BLOCK_STEPS,
+    block_steps: int | None = None,
     device: str = "cpu",
     threads: int | None = None,
 ) -> FitResult:
@@ -75,6 +75,7 @@ class _Phases:
         self._phases = list(model.phases())
         self._feeds: dict[str, Feed] = {}
         _require_sound(self._phases, job)
+        self._block = job.block_steps or max(1, min(BLOCK_STEPS, self._total // 20))
 
     def fit(self) -> FitResult:
         at = self._job.resume(self._phases)
@@ -102,7 +103,7 @@ class _Phases:
         multiplier = dose.noise_multiplier or None
         steps = self._steps(number, run, multiplier)
         while at.phase == number:
-            count = min(self._job.block_steps, limit - run.step)
+            count = min(self._block, limit - run.step)
             at = self._block(run, steps, at, count, limit, multiplier)
         return at
 

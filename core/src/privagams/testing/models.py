@@ -48,14 +48,14 @@ def trained(subject: Subject, space: Space = LABELLED, seed: int = 3) -> Trained
     model = subject.build().model(space, seed)
     if subject.component.training == "summary":
         raise NotConcerned("it learns from a summary, not by gradients")
-    return model  # type: ignore[no-any-return]
+    return model
 
 
 def summarised(subject: Subject, space: Space = LABELLED, seed: int = 3) -> Summarised:
     model = subject.build().model(space, seed)
     if subject.component.training != "summary":
         raise NotConcerned("it learns by gradients, not from a summary")
-    return model  # type: ignore[no-any-return]
+    return model
 
 
 def losses(phase: Phase, given: Batch, seed: int = 1) -> torch.Tensor:

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch
 from safetensors.torch import load, save
@@ -178,7 +180,8 @@ def check_saved_model_draws_the_same(subject: Subject, bench: Bench) -> None:
 
     If this fails, keep all that training or fitting changes in parameters and buffers.
     """
-    model, other = subject.build().model(LABELLED, 3), subject.build().model(LABELLED, 3)
+    model: Any = subject.build().model(LABELLED, 3)
+    other = subject.build().model(LABELLED, 3)
     assert isinstance(model, torch.nn.Module), f"expected a torch.nn.Module, found {type(model).__name__}"
     with torch.no_grad():
         # Moved off its start, as training does: what is compared must come from the state.
