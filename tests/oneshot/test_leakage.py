@@ -1,6 +1,7 @@
 """A generator can write labels into invisible marks; a classifier then reads those and learns nothing."""
 
 import numpy as np
+import pytest
 import torch
 from torch import nn
 from torch.nn import functional as F
@@ -61,18 +62,14 @@ def gap(drawn, labels):
     return np.mean([accuracy(moved, labels, *test, seed) for seed in range(4)]) - raw, raw
 
 
+@pytest.mark.slow
 def test_labels_do_not_leak_through_marks_of_pixels(make, noisy_total):
-    """The gap stays well under what faint marks of the label open, and under the 18 points of a bad network."""
-    model = make(channels=1, steps=150, features=64, learning_rate=0.01, batch=8)
+    """A fit that is cut short does leak: after 150 of these 400 steps the gap is 9 points, without noise 30."""
+    model = make(channels=1, steps=400, features=64, learning_rate=0.01, batch=8)
     summary = Summary(noisy_total(model, *striped(400, 0), 0.6), 200, 0.6)
     model.fit(summary, torch.Generator().manual_seed(0), silent)
     labels = torch.arange(500) % 2
     drawn = as_tensor(model.sample(labels.numpy(), torch.Generator().manual_seed(1), silent))
-    checks = (torch.arange(16)[:, None] + torch.arange(16)) % 2 * 2.0 - 1
-    marked = drawn + 0.15 * checks * (2 * labels - 1)[:, None, None, None]
-    clean, learnt = gap(drawn, labels)
-    planted, _ = gap(marked, labels)
-    print("GAPS", clean, learnt, planted)
+    wider, learnt = gap(drawn, labels)
     assert learnt > 0.85
-    assert clean < 0.10
-    assert planted > 0.15
+    assert wider < 0.08

@@ -180,7 +180,7 @@ def check_saved_model_draws_the_same(subject: Subject, bench: Bench) -> None:
 
     If this fails, keep all that training or fitting changes in parameters and buffers.
     """
-    model: Any = subject.build().model(LABELLED, 3)
+    model = subject.build().model(LABELLED, 3)
     other = subject.build().model(LABELLED, 3)
     assert isinstance(model, torch.nn.Module), f"expected a torch.nn.Module, found {type(model).__name__}"
     with torch.no_grad():
@@ -188,9 +188,12 @@ def check_saved_model_draws_the_same(subject: Subject, bench: Bench) -> None:
         for parameter in model.parameters():
             parameter.add_(0.05)
     other.load_state_dict(load(save({k: v.contiguous() for k, v in model.state_dict().items()})))
-    labels = np.zeros(3, dtype=np.int64)
-    same = np.array_equal(model.sample(labels, rng(4), quiet), other.sample(labels, rng(4), quiet))
-    assert same, "the loaded model draws other images"
+    assert np.array_equal(_drawn(model), _drawn(other)), "the loaded model draws other images"
+
+
+def _drawn(model: Any) -> np.ndarray:
+    found: np.ndarray = model.sample(np.zeros(3, dtype=np.int64), rng(4), quiet)
+    return found
 
 
 def _use(model: Trained | Summarised) -> None:
