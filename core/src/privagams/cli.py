@@ -123,11 +123,17 @@ def new(role: str, name: str, folder: Path) -> int:
 
 @cli.command()
 @click.argument("name")
-def check(name: str) -> int:
+@click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="A setting the component needs.")
+@click.option("--sample", type=click.Path(path_type=Path, exists=True), help="A file for a reader to read.")
+def check(name: str, settings: tuple[str, ...], sample: Path | None) -> int:
     """Check that component NAME keeps the laws of its role."""
+    from privagams.config import set_value
     from privagams.testing.checking import check_component
 
-    return check_component(name)
+    chosen: dict[str, Any] = {}
+    for text in settings:
+        set_value(chosen, text)
+    return check_component(name, chosen, sample)
 
 
 @cli.command()

@@ -26,7 +26,7 @@ from privagams.pipeline import (
 )
 from privagams.plugins import Registry, discover
 from privagams.settings import Faults, structure, suggest, to_plain
-from privagams.tiles import TileSettings
+from privagams.tile_choice import TileSettings
 
 _TABLES: dict[str, tuple[type, bool]] = {
     "tiles": (TileSettings, True),
@@ -48,7 +48,7 @@ def load(
     """
     document = _parse(path)
     for override in overrides:
-        _override(document, override)
+        set_value(document, override)
     pipeline, registry = check(document, path.resolve().parent, registry)
     return attrs.evolve(pipeline, file=str(path)), registry
 
@@ -263,7 +263,8 @@ def _parse(path: Path) -> dict[str, Any]:
         raise ConfigError(f"{path}: not readable as TOML: {error}") from error
 
 
-def _override(document: dict[str, Any], text: str) -> None:
+def set_value(document: dict[str, Any], text: str) -> None:
+    """Apply one "PATH=VALUE", such as "releases.0.mechanism.epsilon=4", to a parsed document."""
     key, separator, value = text.partition("=")
     if not separator:
         raise ConfigError(f"--set {text}: expected PATH=VALUE, such as releases.0.mechanism.epsilon=4")

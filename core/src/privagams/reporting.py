@@ -156,7 +156,8 @@ class _Assembly:
             if "not_run" in facts:
                 self.not_run.append(data.NotRun(name, release.name, facts["not_run"]))
                 continue
-            truth = truth_of(self.split, np.load(self._folder(stage) / "patients.npy"), groups)
+            linked = groups if facts["game"] == "linkage" else None
+            truth = truth_of(self.split, np.load(self._folder(stage) / "patients.npy"), linked)
             verdict = judge(
                 np.load(self._folder(stage) / "scores.npy"), truth, release=release.name, attack=name,
                 game=facts["game"], access=facts["access"], epsilon=claim.epsilon if claim else np.inf,
