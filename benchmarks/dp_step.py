@@ -21,12 +21,12 @@ from opacus import GradSampleModule
 from opacus.optimizers import DPOptimizer
 from torch import nn
 
-from privagams.feed import Feed
-from privagams.gradients import PatientGradients
-from privagams.phase_run import PhaseRun, PrivateSteps
 from privagams.records import Records
 from privagams.roles import Phase, Space
-from privagams.train import fit
+from privagams.training.feed import Feed
+from privagams.training.gradients import PatientGradients
+from privagams.training.phase_run import PhaseRun, PrivateSteps
+from privagams.training.train import fit
 from privagams_dp import entropy
 from privagams_dp.noisy_sum import GaussianSum
 

@@ -26,7 +26,7 @@ import tifffile
 from attrs import frozen
 from PIL import Image
 
-from privagams.tiles import ImageFile, Limits, TileSettings, cut_tiles
+from privagams.reading.tiles import ImageFile, Limits, TileSettings, cut_tiles
 from privagams_openslide import build_openslide
 from privagams_openslide.settings import OpenSlideSettings
 

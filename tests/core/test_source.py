@@ -42,11 +42,15 @@ def rows(tmp_path, registry):
 
 
 def test_names_never_get_past_the_source(rows):
-    found = image_files(rows("file,patient_id,slide_id,label\nX1.png,ANNA,S1,a\nX2.png,ANNA,S2,b\n"), b"k" * 32)
+    found = image_files(
+        rows("file,patient_id,slide_id,label\nX1.png,ANNA,S1,a\nX2.png,ANNA,S2,b\n"), b"k" * 32
+    )
     assert found[0].patient == found[1].patient
     assert found[0].slide != found[1].slide
     for image in found:
-        assert not any(name in f"{image.patient}{image.slide}{image.image}{image.columns}" for name in ("ANNA", "S1"))
+        assert not any(
+            name in f"{image.patient}{image.slide}{image.image}{image.columns}" for name in ("ANNA", "S1")
+        )
 
 
 def test_pseudonyms_of_another_key_share_nothing(rows):
@@ -75,7 +79,9 @@ def test_each_fault_of_the_table_has_its_text(rows, table, said):
 
 
 def test_columns_and_labels_can_be_renamed(rows):
-    (row,) = rows("file,case,label\nx.png,A,other\n", 'columns = { patient = "case" }\nlabels = { other = "b" }')
+    (row,) = rows(
+        "file,case,label\nx.png,A,other\n", 'columns = { patient = "case" }\nlabels = { other = "b" }'
+    )
     assert (row.patient, row.columns["label"]) == ("A", "b")
 
 

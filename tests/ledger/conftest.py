@@ -6,9 +6,9 @@ import pytest
 from attrs import frozen
 
 from privagams import home
-from privagams.events import NoisySumCost
-from privagams.ledger import Account, Ledger
-from privagams.prices import Prices
+from privagams.ledger.events import NoisySumCost
+from privagams.ledger.ledger import Account, Ledger
+from privagams.ledger.prices import Prices
 
 
 @frozen

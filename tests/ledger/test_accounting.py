@@ -6,10 +6,10 @@ import sys
 import dp_accounting as dp
 import pytest
 
-from privagams import accounting
-from privagams.accounting import Claim, calibrate, claim, epsilon
 from privagams.errors import BudgetError
-from privagams.events import EventError, event_from_json, event_of, event_to_json, spending
+from privagams.ledger import accounting
+from privagams.ledger.accounting import Claim, calibrate, claim, epsilon
+from privagams.ledger.events import EventError, event_from_json, event_of, event_to_json, spending
 
 
 def sampled(rate: float, noise: float, steps: int) -> dp.DpEvent:
@@ -199,6 +199,8 @@ def test_an_unknown_event_is_refused_by_name():
 
 
 def test_importing_the_ledger_loads_no_heavy_library():
-    code = "import sys, privagams.ledger; print({'torch', 'scipy', 'dp_accounting'} & set(sys.modules))"
+    code = (
+        "import sys, privagams.ledger.ledger; print({'torch', 'scipy', 'dp_accounting'} & set(sys.modules))"
+    )
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert found.stdout.strip() == "set()"

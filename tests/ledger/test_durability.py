@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from privagams.errors import BudgetError, LedgerError
-from privagams.ledger import Ledger
+from privagams.ledger.ledger import Ledger
 
 DELTA = 1e-5
 ONE = dp.GaussianDpEvent(2.0)
@@ -145,9 +145,9 @@ import os, sys
 from pathlib import Path
 import dp_accounting as dp
 from privagams.errors import BudgetError
-from privagams.ledger import Ledger
+from privagams.ledger.ledger import Ledger
 from privagams.pipeline import BudgetSettings
-from privagams.prices import Prices
+from privagams.ledger.prices import Prices
 
 MOST = 300  # so that no child lives for ever where the budget does not stop it
 folder, runs = Path(sys.argv[1]), Path(sys.argv[2])
@@ -242,7 +242,7 @@ def test_a_lock_that_a_dead_process_held_holds_nobody_up(ledger, open_account):
         [
             sys.executable,
             "-c",
-            "import sys, os, pathlib; from privagams.chain import locked\n"
+            "import sys, os, pathlib; from privagams.ledger.chain import locked\n"
             "with locked(pathlib.Path(sys.argv[1])): os.kill(os.getpid(), 9)",
             str(ledger.folder),
         ]
@@ -258,7 +258,7 @@ def test_a_read_only_ledger_is_refused_in_words(ledger, open_account, monkeypatc
         raise PermissionError(13, "Permission denied")
 
     open_account().reserve(ONE, 1)
-    monkeypatch.setattr("privagams.chain.os.ftruncate", refused)
+    monkeypatch.setattr("privagams.ledger.chain.os.ftruncate", refused)
     with pytest.raises(Exception, match="could not be written") as caught:
         open_account().reserve(ONE, 1)
     assert not isinstance(caught.value, BudgetError | OSError)

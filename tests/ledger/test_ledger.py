@@ -7,11 +7,11 @@ import dp_accounting as dp
 import pytest
 
 from privagams import home
-from privagams.chain import Head
 from privagams.errors import BudgetError, ExitCode, LedgerError, StageError
-from privagams.events import EventError, spending
-from privagams.ledger import Ledger
-from privagams.prices import Prices
+from privagams.ledger.chain import Head
+from privagams.ledger.events import EventError, spending
+from privagams.ledger.ledger import Ledger
+from privagams.ledger.prices import Prices
 
 DELTA = 1e-5
 ONE = dp.GaussianDpEvent(2.0)
@@ -286,7 +286,7 @@ def test_a_full_disk_stops_before_anything_runs_and_loses_nothing(ledger, open_a
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patched:
-        patched.setattr("privagams.chain.os.write", half)
+        patched.setattr("privagams.ledger.chain.os.write", half)
         with pytest.raises(StageError, match="No space left"):
             account.reserve(ONE, 1)
     assert ledger.total(DELTA).epsilon == before
@@ -315,7 +315,7 @@ def test_the_summary_says_in_words_who_spent_and_decided_what(ledger, open_accou
 
 
 def test_a_ledger_of_a_thousand_records_is_verified_quickly(ledger, open_account):
-    from privagams.chain import append_records, read_chain
+    from privagams.ledger.chain import append_records, read_chain
 
     account = open_account()
     account.reserve(ONE, 1)

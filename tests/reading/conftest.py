@@ -10,8 +10,8 @@ import pytest
 import tifffile
 from PIL import Image
 
+from privagams.reading.tiles import ImageFile, Limits, TileOutcome, TileSettings, cut_tiles, open_records
 from privagams.records import Records
-from privagams.tiles import ImageFile, Limits, TileOutcome, TileSettings, cut_tiles, open_records
 from privagams_images import ImagesSettings, build_images
 from privagams_openslide import OpenSlideSettings, build_openslide
 

@@ -15,7 +15,7 @@ sys.path.insert(0, sys.argv[1])
 from functools import partial
 from pathlib import Path
 import hostile_reader
-from privagams.tiles import ImageFile, Limits, TileSettings, cut_tiles
+from privagams.reading.tiles import ImageFile, Limits, TileSettings, cut_tiles
 
 if __name__ == "__main__":
     images = [ImageFile(Path(sys.argv[2]), "p", "s", "i")]

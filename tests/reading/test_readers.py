@@ -14,7 +14,7 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, SecondaryCaptureImageStorage, generate_uid
 
 from privagams.errors import SlideError
-from privagams.slides import Level, read_levels
+from privagams.reading.slides import Level, read_levels
 from privagams_images import ImagesSettings, build_images
 
 PUBLIC = {"size", "mpp", "read", "close", "downsamples"}

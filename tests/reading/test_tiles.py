@@ -11,10 +11,10 @@ from attrs import evolve
 from PIL import Image
 
 from privagams.errors import SlideError, StageError
+from privagams.reading.tile_choice import Candidate, grid_of
+from privagams.reading.tile_reading import read_all, read_tiles, tissue_of_pixels, tissue_of_slide
+from privagams.reading.tiles import ImageFile, Limits, TileSettings
 from privagams.records_store import PIXELS, TABLE
-from privagams.tile_choice import Candidate, grid_of
-from privagams.tile_reading import read_all, read_tiles, tissue_of_pixels, tissue_of_slide
-from privagams.tiles import ImageFile, Limits, TileSettings
 from privagams_images import ImagesSettings, build_images
 
 SMALL = TileSettings(size=32, mpp="native", per_patient=12)
@@ -83,7 +83,7 @@ def test_tiles_do_not_overlap(plain):
 
 
 def test_another_salt_chooses_other_tiles(regions):
-    from privagams.tile_choice import best
+    from privagams.reading.tile_choice import best
 
     places = [(column, row) for column in range(10) for row in range(10)]
     one, other = ({(t.column, t.row) for t in best(salt, regions[0], places, 20)} for salt in (b"a", b"b"))
@@ -232,7 +232,7 @@ def test_a_full_disk_is_said_plainly(cut, hostile):
 
 
 def test_records_take_several_shards_and_come_back_in_order(cut, regions, monkeypatch, tmp_path):
-    import privagams.tile_store as store
+    import privagams.reading.tile_store as store
 
     monkeypatch.setattr(store, "SHARD_BYTES", 10 * 32 * 32 * 3)
     monkeypatch.setattr(store, "CHUNK_RECORDS", 5)

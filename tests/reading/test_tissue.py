@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from privagams.tissue import Coverage, tissue_mask
+from privagams.reading.tissue import Coverage, tissue_mask
 
 GLASS, PINK, BLACK = (244, 243, 245), (220, 150, 190), (10, 10, 12)
 

@@ -12,13 +12,13 @@ from dp_accounting import get_epsilon_gaussian
 from scipy.optimize import brentq
 from torch import nn
 
-from privagams import accounting
-from privagams.chain import Head
 from privagams.errors import BudgetError, LedgerError
-from privagams.events import spending
+from privagams.ledger import accounting
+from privagams.ledger.chain import Head
+from privagams.ledger.events import spending
 from privagams.records import Records
 from privagams.roles import Phase, Space
-from privagams.train import fit
+from privagams.training.train import fit
 from privagams_dp.dp_sgd import DpSgd
 from privagams_dp.noisy_sum import GaussianSum
 from privagams_dp.settings import DpSgdSettings

@@ -6,10 +6,10 @@ import torch
 from torch import nn
 
 from privagams.errors import PluginError, StageError
-from privagams.feed import Feed
-from privagams.gradients import PatientGradients, memory_hint, refuse_mixing_layers
-from privagams.phase_run import PrivateSteps
 from privagams.roles import Space
+from privagams.training.feed import Feed
+from privagams.training.gradients import PatientGradients, memory_hint, refuse_mixing_layers
+from privagams.training.phase_run import PrivateSteps
 
 
 class UnetLoss(nn.Module):
@@ -207,7 +207,7 @@ def test_pixels_are_scaled_and_read_alike_from_memory_and_disk(kit, tmp_path, mo
     import zarr
     from attrs import evolve
 
-    from privagams import feed
+    from privagams.training import feed
 
     records = kit.records((4, 4), channels=3)
     stored = zarr.create_array(

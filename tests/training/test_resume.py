@@ -1,10 +1,11 @@
 import pytest
 from attrs import evolve
 
-from privagams import accounting, checkpoint, train
 from privagams.errors import BudgetError
-from privagams.events import spending
-from privagams.noise_plan import MOST_EXTRA_NOISE, Stretch, plan_noise
+from privagams.ledger import accounting
+from privagams.ledger.events import spending
+from privagams.training import checkpoint, train
+from privagams.training.noise_plan import MOST_EXTRA_NOISE, Stretch, plan_noise
 
 LEDGER_POINTS = ["before reserve", "after reserve", "before close", "after close"]
 OTHER_POINTS = ["mid block", "while the checkpoint is written", "while the weights are written"]

@@ -4,10 +4,11 @@ import torch
 from attrs import evolve
 from safetensors.torch import load_file
 
-from privagams import accounting, checkpoint
 from privagams.errors import BudgetError, LedgerError
-from privagams.ledger import Ledger
+from privagams.ledger import accounting
+from privagams.ledger.ledger import Ledger
 from privagams.roles import Space, Summarised
+from privagams.training import checkpoint
 from privagams_dp.one_sum import OneSum
 from privagams_dp.settings import NoisySumSettings
 

@@ -8,9 +8,9 @@ import torch
 from attrs import evolve
 from safetensors.torch import load_file
 
-from privagams import checkpoint, feed, gradients, job, noise_plan, phase_run, summarise, train
 from privagams.errors import BudgetError, LedgerError, PluginError, StageError
 from privagams.roles import Phase
+from privagams.training import checkpoint, feed, gradients, job, noise_plan, phase_run, summarise, train
 
 
 def weights(setting, result):

@@ -79,7 +79,7 @@ def _check_intact(prepared: Prepared, release: ReleaseSettings) -> None:
 
 
 def _record(prepared: Prepared, release: ReleaseSettings, who: str, report: str, unprotected: bool) -> None:
-    from privagams.ledger import Ledger
+    from privagams.ledger.ledger import Ledger
     from privagams.records_store import open_records
     from privagams.splits import MAIN, MEMBER, SplitTable
 

@@ -141,7 +141,7 @@ def check(name: str, settings: tuple[str, ...], sample: Path | None) -> int:
 @click.option("--json", "as_json", is_flag=True, help="For programs.")
 def ledger(dataset: str | None, as_json: bool) -> int:
     """Say what has been spent on DATASET (all data sets by default), release by release."""
-    from privagams.ledger_words import show_ledgers
+    from privagams.ledger.words import show_ledgers
 
     return show_ledgers(dataset, as_json)
 

@@ -25,8 +25,8 @@ from privagams.pipeline import (
     SplitSettings,
 )
 from privagams.plugins import Registry, discover
+from privagams.reading.tile_choice import TileSettings
 from privagams.settings import Faults, structure, suggest, to_plain
-from privagams.tile_choice import TileSettings
 
 _TABLES: dict[str, tuple[type, bool]] = {
     "tiles": (TileSettings, True),

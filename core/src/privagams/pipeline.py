@@ -9,7 +9,7 @@ from typing import Any, Literal
 from attrs import field, frozen, validators
 
 from privagams.component import Use
-from privagams.tile_choice import TileSettings
+from privagams.reading.tile_choice import TileSettings
 
 API = 1
 NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}"

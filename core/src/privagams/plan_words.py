@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 def show_plan(prepared: Prepared) -> int:
     """Print the plan; runs nothing. Exit code 4 when the budget would refuse it."""
-    from privagams.budget import forecast
+    from privagams.ledger.budget import forecast
 
     console = Console()
     times = past_seconds(prepared.run_folder / "events.jsonl")

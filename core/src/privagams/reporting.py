@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from attrs import frozen
 
-from privagams.accounting import Claim
 from privagams.approval_file import approvals
 from privagams.errors import ExitCode
 from privagams.evidence import Measurement
@@ -19,7 +18,8 @@ from privagams.failures import headline
 from privagams.judge import Truth, Verdict, gate, judge, rank_probes, tpr_cap, truth_of
 from privagams.judge import words as judge_words
 from privagams.judge.gate import Gate
-from privagams.ledger import Ledger
+from privagams.ledger.accounting import Claim
+from privagams.ledger.ledger import Ledger
 from privagams.pipeline import ReleaseSettings
 from privagams.plan import Stage
 from privagams.plan_words import past_seconds
@@ -137,7 +137,7 @@ class _Assembly:
         """What the ledger holds for this release's fit, priced; never what a checkpoint says."""
         if release.mechanism is None:
             return None
-        from privagams.accounting import claim
+        from privagams.ledger.accounting import claim
 
         fit = self.p.plan.of("fit", release.name)[0]
         return claim(self.ledger.spent(fit=fit.key), float(release.mechanism.settings["delta"]))

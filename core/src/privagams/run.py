@@ -87,7 +87,7 @@ class _Run:
         self.code = ExitCode.OK
 
     def execute(self) -> ExitCode:
-        from privagams.budget import refuse_beyond_budget
+        from privagams.ledger.budget import refuse_beyond_budget
         from privagams.reporting import write_report
 
         p, started = self.prepared, time.monotonic()
@@ -112,7 +112,7 @@ class _Run:
 
     def _tile(self) -> None:
         """Tiling brings its own child processes, so it runs here."""
-        from privagams.tiling import tile_stage
+        from privagams.reading.tiling import tile_stage
 
         stage = self.prepared.plan.stages[0]
         if not self.prepared.store.has(stage.verb, stage.key):

@@ -21,7 +21,7 @@ from privagams.pipeline import (
     SplitSettings,
 )
 from privagams.plugins import Registry, discover
-from privagams.tile_choice import TileSettings
+from privagams.reading.tile_choice import TileSettings
 
 _TYPES: dict[type, dict[str, str]] = {
     int: {"type": "integer"}, float: {"type": "number"}, str: {"type": "string"}, bool: {"type": "boolean"}

@@ -15,7 +15,7 @@ from attrs import frozen
 from privagams.errors import ConfigError
 from privagams.home import pseudonym
 from privagams.pipeline import Pipeline
-from privagams.tiles import ImageFile
+from privagams.reading.tiles import ImageFile
 
 _OPTIONAL = ("block", "section", "scanner", "site", "date")
 _SHOWN = 8

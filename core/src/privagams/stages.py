@@ -72,9 +72,9 @@ def _split(
 def _fit(
     stage: Stage, context: Context, registry: Registry, folder: Path, progress: Progress
 ) -> dict[str, Any]:
-    from privagams.ledger import Ledger
+    from privagams.ledger.ledger import Ledger
     from privagams.roles import Space
-    from privagams.train import fit
+    from privagams.training.train import fit
 
     records, table = _records(stage, context), _table(stage, context)
     members = records.take(table.where(MEMBER, MAIN))

@@ -13,7 +13,7 @@ from pydicom.pixels.processing import apply_color_lut, apply_modality_lut, apply
 from pydicom.pixels.utils import pixel_array
 
 from privagams.errors import SlideError
-from privagams.plain import PlainSlide, check_size, grey_image
+from privagams.reading.plain import PlainSlide, check_size, grey_image
 from privagams_images.settings import ImagesSettings
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from attrs import field, frozen
 
-from privagams.plain import PlainSlide, open_plain
+from privagams.reading.plain import PlainSlide, open_plain
 from privagams_images.settings import ImagesSettings
 
 TIFF = (b"II*\x00", b"MM\x00*", b"II+\x00", b"MM\x00+")

@@ -9,8 +9,8 @@ import tifffile
 from PIL import Image
 
 from privagams.errors import SlideError
-from privagams.plain import PlainSlide, check_size, grey_image
-from privagams.slides import on_white
+from privagams.reading.plain import PlainSlide, check_size, grey_image
+from privagams.reading.slides import on_white
 
 CENTIMETRE = 3
 DAMAGED = "a damaged TIFF, or one of a kind that tifffile does not read"

@@ -11,9 +11,9 @@ from attrs import field, frozen
 from PIL import Image
 
 from privagams.errors import SlideError
-from privagams.plain import open_plain
+from privagams.reading.plain import open_plain
+from privagams.reading.slides import Level, on_white, read_levels
 from privagams.roles import Slide
-from privagams.slides import Level, on_white, read_levels
 from privagams_openslide.settings import OpenSlideSettings
 
 CACHE_BYTES = 64 * 2**20

@@ -15,8 +15,8 @@ from PIL import Image, UnidentifiedImageError
 from tiatoolbox.wsicore.wsireader import OpenSlideWSIReader, WSIReader
 
 from privagams.errors import SlideError
-from privagams.plain import check_size
-from privagams.slides import Level, read_levels
+from privagams.reading.plain import check_size
+from privagams.reading.slides import Level, read_levels
 from privagams_tiatoolbox.settings import TiatoolboxSettings
 
 logging.getLogger("tiatoolbox").setLevel(logging.CRITICAL)

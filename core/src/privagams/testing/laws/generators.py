@@ -9,7 +9,6 @@ import numpy as np
 import torch
 from safetensors.torch import load, save
 
-from privagams.gradients import PatientGradients, trained_parameters
 from privagams.roles import Phase, Summarised, Trained
 from privagams.testing.models import (
     LABELLED,
@@ -24,6 +23,7 @@ from privagams.testing.models import (
     trained,
 )
 from privagams.testing.subject import Bench, Subject
+from privagams.training.gradients import PatientGradients, trained_parameters
 
 _SMALL = 1e-4
 

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from privagams.accounting import calibrate, epsilon
-from privagams.events import spending
+from privagams.ledger.accounting import calibrate, epsilon
+from privagams.ledger.events import spending
 from privagams.testing.subject import Bench, Subject
 
 _PATIENTS = 100

@@ -6,13 +6,13 @@ import numpy as np
 import torch
 from attrs import evolve
 
-from privagams.checkpoint import Checkpoint
 from privagams.errors import PluginError
-from privagams.feed import Feed
-from privagams.gradients import memory_hint
-from privagams.job import FitResult, Job, nothing_left
-from privagams.noise_plan import Stretch, interruption_notes, plan_noise
 from privagams.roles import Summarised, Summary
+from privagams.training.checkpoint import Checkpoint
+from privagams.training.feed import Feed
+from privagams.training.gradients import memory_hint
+from privagams.training.job import FitResult, Job, nothing_left
+from privagams.training.noise_plan import Stretch, interruption_notes, plan_noise
 
 _CHUNK = 256
 """Records whose features are in memory at once."""

@@ -9,15 +9,15 @@ from pathlib import Path
 import torch
 from attrs import evolve
 
-from privagams.checkpoint import Checkpoint
 from privagams.errors import PluginError, StageError
-from privagams.feed import Feed
-from privagams.job import Account, FitResult, Job, model_tensors, nothing_left, restore_model
-from privagams.noise_plan import Dose, Stretch, interruption_notes, plan_noise, planned_event
-from privagams.phase_run import PhaseRun, PlainSteps, PrivateSteps, Steps
 from privagams.records import Records
 from privagams.roles import Mechanism, Phase, Progress, Space, Summarised, Trained
-from privagams.summarise import fit_summary
+from privagams.training.checkpoint import Checkpoint
+from privagams.training.feed import Feed
+from privagams.training.job import Account, FitResult, Job, model_tensors, nothing_left, restore_model
+from privagams.training.noise_plan import Dose, Stretch, interruption_notes, plan_noise, planned_event
+from privagams.training.phase_run import PhaseRun, PlainSteps, PrivateSteps, Steps
+from privagams.training.summarise import fit_summary
 
 __all__ = ["BLOCK_STEPS", "Account", "FitResult", "fit"]
 
@@ -75,7 +75,7 @@ class _Phases:
         self._phases = list(model.phases())
         self._feeds: dict[str, Feed] = {}
         _require_sound(self._phases, job)
-        self._block = job.block_steps or max(1, min(BLOCK_STEPS, self._total // 20))
+        self._longest = job.block_steps or max(1, min(BLOCK_STEPS, self._total // 20))
 
     def fit(self) -> FitResult:
         at = self._job.resume(self._phases)
@@ -103,7 +103,7 @@ class _Phases:
         multiplier = dose.noise_multiplier or None
         steps = self._steps(number, run, multiplier)
         while at.phase == number:
-            count = min(self._block, limit - run.step)
+            count = min(self._longest, limit - run.step)
             at = self._block(run, steps, at, count, limit, multiplier)
         return at
 

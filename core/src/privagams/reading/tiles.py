@@ -10,14 +10,14 @@ from pathlib import Path
 import numpy as np
 from attrs import frozen
 
-from privagams.children import Crew, Limits
 from privagams.errors import StageError
+from privagams.reading.children import Crew, Limits
+from privagams.reading.tile_choice import ImageFile, TileSettings
+from privagams.reading.tile_store import PackJob, Source, make_array, named_disk_errors
+from privagams.reading.tile_worker import CutImage, CutJob, CutResult, TileWork
 from privagams.records import TEXT_COLUMNS
 from privagams.records_store import open_records, write_table
 from privagams.roles import Progress, Reader
-from privagams.tile_choice import ImageFile, TileSettings
-from privagams.tile_store import PackJob, Source, make_array, named_disk_errors
-from privagams.tile_worker import CutImage, CutJob, CutResult, TileWork
 
 __all__ = [
     "Failure",

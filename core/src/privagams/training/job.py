@@ -10,8 +10,11 @@ import torch
 from attrs import evolve, frozen
 from dp_accounting import DpEvent
 
-from privagams.chain import Head
-from privagams.checkpoint import (
+from privagams.errors import BudgetError
+from privagams.ledger.chain import Head
+from privagams.records import Records
+from privagams.roles import Mechanism, Model, Phase, Progress, Space
+from privagams.training.checkpoint import (
     CHECKPOINT,
     WEIGHTS,
     Checkpoint,
@@ -20,13 +23,10 @@ from privagams.checkpoint import (
     save_checkpoint,
     save_tensors,
 )
-from privagams.errors import BudgetError
-from privagams.records import Records
-from privagams.roles import Mechanism, Model, Phase, Progress, Space
 
 
 class Account(Protocol):
-    """One training's view of the ledger (`privagams.ledger`)."""
+    """One training's view of the ledger (`privagams.ledger.ledger`)."""
 
     @property
     def head(self) -> Head:

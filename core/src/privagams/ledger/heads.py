@@ -7,8 +7,8 @@ import os
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
-from privagams.chain import Chain, Head, write_durably
 from privagams.errors import LedgerError
+from privagams.ledger.chain import Chain, Head, write_durably
 
 HEAD_FILE = "ledger-head.json"
 _RUNS_FILE = "runs.json"

@@ -10,7 +10,7 @@ from rich.table import Table
 
 from privagams import home
 from privagams.errors import ConfigError, ExitCode
-from privagams.ledger import Ledger
+from privagams.ledger.ledger import Ledger
 
 _DELTA = 1e-5
 

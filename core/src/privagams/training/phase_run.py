@@ -10,8 +10,9 @@ import numpy as np
 import torch
 
 from privagams.errors import PluginError, StageError
-from privagams.feed import Feed
-from privagams.gradients import (
+from privagams.roles import Mechanism, Noise, NoisySum, Phase
+from privagams.training.feed import Feed
+from privagams.training.gradients import (
     Gradients,
     PatientGradients,
     checked_losses,
@@ -19,7 +20,6 @@ from privagams.gradients import (
     refuse_mixing_layers,
     trained_parameters,
 )
-from privagams.roles import Mechanism, Noise, NoisySum, Phase
 
 _MOMENTS = ("exp_avg", "exp_avg_sq")
 

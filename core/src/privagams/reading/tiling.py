@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from privagams.children import Limits
 from privagams.plan import Stage
 from privagams.plugins import discover
+from privagams.reading.children import Limits
+from privagams.reading.tiles import cut_tiles
 from privagams.roles import Progress, Reader
 from privagams.store import write_json
-from privagams.tiles import cut_tiles
 
 if TYPE_CHECKING:
     from privagams.run import Prepared

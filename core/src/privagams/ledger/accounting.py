@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from attrs import asdict, field, frozen
 
 from privagams.errors import BudgetError
-from privagams.events import Spending, event_from_json, event_of, event_to_json, spending
+from privagams.ledger.events import Spending, event_from_json, event_of, event_to_json, spending
 
 if TYPE_CHECKING:
     from dp_accounting import DpEvent, NeighboringRelation

@@ -11,7 +11,7 @@ from attrs import define, field
 from PIL import Image, UnidentifiedImageError
 
 from privagams.errors import SlideError
-from privagams.slides import Level, on_white, read_levels
+from privagams.reading.slides import Level, on_white, read_levels
 
 FORMATS = ("PNG", "JPEG")
 

@@ -8,10 +8,10 @@ import numpy as np
 from PIL import Image
 
 from privagams.errors import SlideError
+from privagams.reading.slides import SIDE, Levelled, best_level
+from privagams.reading.tile_choice import Candidate, Grid, TileSettings
+from privagams.reading.tissue import Coverage, tissue_mask
 from privagams.roles import Slide
-from privagams.slides import SIDE, Levelled, best_level
-from privagams.tile_choice import Candidate, Grid, TileSettings
-from privagams.tissue import Coverage, tissue_mask
 
 CELLS = 8
 """Px of the tissue overview along one side of a tile."""

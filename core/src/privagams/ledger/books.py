@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from attrs import evolve, frozen
 
 from privagams.errors import LedgerError
-from privagams.events import EventError, NoisySumCost, Spending, event_from_json, spending_of_json
+from privagams.ledger.events import EventError, NoisySumCost, Spending, event_from_json, spending_of_json
 
 if TYPE_CHECKING:
     from dp_accounting import DpEvent

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING
 
 from attrs import field, frozen
 
-from privagams.books import Block, Books, Charge, patients_digest
-from privagams.chain import Head
 from privagams.errors import BudgetError, LedgerError
-from privagams.events import NoisySumCost, event_to_json, spending
-from privagams.heads import require_extension
 from privagams.home import LEDGER_FILE
-from privagams.prices import Budget, Prices
-from privagams.session import session
+from privagams.ledger.books import Block, Books, Charge, patients_digest
+from privagams.ledger.chain import Head
+from privagams.ledger.events import NoisySumCost, event_to_json, spending
+from privagams.ledger.heads import require_extension
+from privagams.ledger.prices import Budget, Prices
+from privagams.ledger.session import session
 
 if TYPE_CHECKING:
     from dp_accounting import DpEvent

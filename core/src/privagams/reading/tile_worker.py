@@ -10,11 +10,10 @@ import numpy as np
 from attrs import define, evolve, field, frozen
 from PIL import Image
 
-from privagams.children import Note
 from privagams.errors import SlideError, StageError
-from privagams.roles import Reader, Slide
-from privagams.tile_choice import Candidate, Grid, ImageFile, TileSettings, best, grid_of, shares
-from privagams.tile_reading import (
+from privagams.reading.children import Note
+from privagams.reading.tile_choice import Candidate, Grid, ImageFile, TileSettings, best, grid_of, shares
+from privagams.reading.tile_reading import (
     CELLS,
     decodes_all,
     read_all,
@@ -24,8 +23,9 @@ from privagams.tile_reading import (
     tissue_of_slide,
     whole_grid,
 )
-from privagams.tile_store import PackJob, Scratch, pack
-from privagams.tissue import tissue_mask
+from privagams.reading.tile_store import PackJob, Scratch, pack
+from privagams.reading.tissue import tissue_mask
+from privagams.roles import Reader, Slide
 
 
 class NoTiles(Exception):

@@ -14,8 +14,8 @@ from attrs import field, frozen
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
-from privagams.chain import Head
 from privagams.errors import StageError
+from privagams.ledger.chain import Head
 
 CHECKPOINT = "checkpoint.safetensors"
 WEIGHTS = "weights.safetensors"

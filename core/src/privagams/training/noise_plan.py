@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from attrs import frozen
 from dp_accounting import ComposedDpEvent, DpEvent
 
-from privagams import accounting
+from privagams.ledger import accounting
 from privagams.roles import Mechanism
 
 MOST_EXTRA_NOISE = 4.0

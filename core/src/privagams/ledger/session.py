@@ -12,10 +12,10 @@ from typing import Any
 from attrs import frozen
 
 from privagams import home
-from privagams.books import API, Books, patients_digest, read_books
-from privagams.chain import Chain, append_records, locked, read_chain
 from privagams.errors import LedgerError
-from privagams.heads import known_heads, remember, require_extension
+from privagams.ledger.books import API, Books, patients_digest, read_books
+from privagams.ledger.chain import Chain, append_records, locked, read_chain
+from privagams.ledger.heads import known_heads, remember, require_extension
 
 _PSEUDONYM = re.compile(rf"[0-9a-f]{{{home.PSEUDONYM_DIGITS}}}")
 

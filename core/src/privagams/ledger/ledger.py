@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any
 from attrs import frozen
 
 from privagams import home
-from privagams.account import Account
-from privagams.accounting import Claim
-from privagams.books import Block, Books, Charge, patients_digest
-from privagams.chain import Head, read_chain
-from privagams.events import spending
-from privagams.heads import known_heads, require_extension
-from privagams.prices import Budget, Prices
-from privagams.session import pseudonyms, session
+from privagams.ledger.account import Account
+from privagams.ledger.accounting import Claim
+from privagams.ledger.books import Block, Books, Charge, patients_digest
+from privagams.ledger.chain import Head, read_chain
+from privagams.ledger.events import spending
+from privagams.ledger.heads import known_heads, require_extension
+from privagams.ledger.prices import Budget, Prices
+from privagams.ledger.session import pseudonyms, session
 
 if TYPE_CHECKING:
     from dp_accounting import DpEvent

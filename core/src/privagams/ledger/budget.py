@@ -25,7 +25,7 @@ class Forecast:
 
 def forecast(prepared: Prepared, missing: Sequence[Stage]) -> Forecast:
     """Price what the missing private trainings would add to the ledger, at the budget's δ."""
-    from privagams.ledger import Ledger
+    from privagams.ledger.ledger import Ledger
 
     budget = prepared.pipeline.budget
     if budget is None:
@@ -65,8 +65,8 @@ def refuse_beyond_budget(prepared: Prepared, missing: Sequence[Stage]) -> None:
 
 def planned_events(prepared: Prepared, stage: Stage) -> list[Any]:
     """The noisy sums that a training would make, as events for the accountant."""
-    from privagams.noise_plan import Stretch, plan_noise
     from privagams.stages import build
+    from privagams.training.noise_plan import Stretch, plan_noise
 
     patients = stage.settings["patients"]
     mechanism = build(prepared.registry, "mechanisms", stage.settings["mechanism"])

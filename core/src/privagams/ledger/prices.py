@@ -7,9 +7,9 @@ from typing import Protocol
 
 from attrs import field, frozen
 
-from privagams import accounting
-from privagams.books import Charge, worst_off
-from privagams.events import NoisySumCost, Spending
+from privagams.ledger import accounting
+from privagams.ledger.books import Charge, worst_off
+from privagams.ledger.events import NoisySumCost, Spending
 
 Price = Callable[[Spending, float], tuple[float, str]]
 
