@@ -1,4 +1,5 @@
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -56,12 +57,10 @@ use = "kid"
 """
 
 
-@pytest.fixture
-def project(tmp_path, monkeypatch):
-    """A folder with 24 patients of two small images each, a table, and pipeline.toml; its own PRIVAGAMS_HOME."""
+def make_project(folder):
+    """Write 24 patients of two small images each, a table, and pipeline.toml."""
     rng = np.random.default_rng(0)
-    folder = tmp_path / "project"
-    folder.mkdir()
+    folder.mkdir(parents=True)
     lines = ["file,patient_id,slide_id,label"]
     for patient in range(24):
         label = ("dark", "light")[patient % 2]
@@ -72,29 +71,58 @@ def project(tmp_path, monkeypatch):
             lines.append(f"CASE{patient:03d}-{slide}.png,CASE{patient:03d},CASE{patient:03d}-{slide},{label}")
     (folder / "images.csv").write_text("\n".join(lines) + "\n")
     (folder / "pipeline.toml").write_text(PIPELINE)
-    monkeypatch.setenv("PRIVAGAMS_HOME", str(tmp_path / "home"))
-    return folder
 
 
 @pytest.fixture
-def privagams(project):
+def project(tmp_path, monkeypatch):
+    """A project that was never run, with its own PRIVAGAMS_HOME."""
+    make_project(tmp_path / "project")
+    monkeypatch.setenv("PRIVAGAMS_HOME", str(tmp_path / "home"))
+    return tmp_path / "project"
+
+
+@pytest.fixture(scope="session")
+def _finished(tmp_path_factory):
+    """One project run to its report; tests work on copies."""
+    base = tmp_path_factory.mktemp("finished")
+    make_project(base / "project")
+    run = subprocess.run(
+        [sys.executable, "-m", "privagams", "run"], cwd=base / "project", capture_output=True, text=True,
+        env={**os.environ, "PRIVAGAMS_HOME": str(base / "home")}, check=False,
+    )  # fmt: skip
+    assert run.returncode == 0, run.stdout + run.stderr
+    return base
+
+
+@pytest.fixture
+def finished(_finished, tmp_path, monkeypatch):
+    """A copy of a project that was run to its report. Keys survive the move."""
+    for name in ("project", "home"):
+        shutil.copytree(_finished / name, tmp_path / name)
+    monkeypatch.setenv("PRIVAGAMS_HOME", str(tmp_path / "home"))
+    return tmp_path / "project"
+
+
+@pytest.fixture
+def privagams(tmp_path):
     """Run the command line in the project's folder; returns the finished process."""
 
     def run(*arguments, timeout=600, **environment):
         return subprocess.run(
             [sys.executable, "-m", "privagams", *map(str, arguments)],
-            cwd=project, capture_output=True, text=True, timeout=timeout, env={**os.environ, **environment},
+            cwd=tmp_path / "project", capture_output=True, text=True, timeout=timeout, 
+            env={**os.environ, **environment},
         )  # fmt: skip
 
     return run
 
 
 @pytest.fixture
-def artifacts(project):
+def artifacts(tmp_path):
     """Names of the finished artifacts of the project's run."""
 
     def names() -> set[str]:
-        folder = Path(project / "runs" / "tiny" / "artifacts")
+        folder = Path(tmp_path / "project" / "runs" / "tiny" / "artifacts")
         return {path.name for path in folder.iterdir() if not path.name.startswith(".")}
 
     return names

@@ -14,9 +14,8 @@ import pytest
 pytestmark = pytest.mark.slow
 
 
-def test_the_whole_job_ends_in_a_report_and_a_second_run_does_nothing(project, privagams, artifacts):
-    first = privagams("run")
-    assert first.returncode == 0, first.stdout + first.stderr
+def test_the_whole_job_ends_in_a_report_and_a_second_run_does_nothing(finished, privagams, artifacts):
+    project = finished
     report = json.loads((project / "runs/tiny/report.json").read_text())
     assert [r["name"] for r in report["releases"]] == ["raw", "drawn", "one-shot"]
     raw, drawn, one_shot = report["releases"]
@@ -34,8 +33,7 @@ def test_the_whole_job_ends_in_a_report_and_a_second_run_does_nothing(project, p
     assert artifacts() == made
 
 
-def test_one_changed_setting_reruns_only_what_depends_on_it(project, privagams, artifacts):
-    assert privagams("run").returncode == 0
+def test_one_changed_setting_reruns_only_what_depends_on_it(finished, privagams, artifacts):
     made = artifacts()
     assert privagams("run", "--set", "releases.1.images=14").returncode == 0
     new = {name.split("-")[0] for name in artifacts() - made}
@@ -43,31 +41,28 @@ def test_one_changed_setting_reruns_only_what_depends_on_it(project, privagams, 
     assert made <= artifacts()
 
 
-def test_no_name_of_a_patient_or_file_gets_into_the_run_folder(project, privagams, tmp_path):
-    assert privagams("run").returncode == 0
+def test_no_name_of_a_patient_or_file_gets_into_the_run_folder(finished, privagams, tmp_path):
     names = [b"CASE0", b"CASE1"]
-    for folder in (project / "runs", tmp_path / "home"):
+    for folder in (finished / "runs", tmp_path / "home"):
         for path in folder.rglob("*"):
             if path.is_file():
                 content = path.read_bytes()
                 assert not any(name in content or name in path.name.encode() for name in names), path
 
 
-def test_reports_have_no_outside_address(project, privagams):
-    assert privagams("run").returncode == 0
+def test_reports_have_no_outside_address(finished, privagams):
     for name in ("report.html", "public.html"):
-        assert not re.search(r"(?:src|href)=[\"'](?:https?:)?//", (project / "runs/tiny" / name).read_text())
+        assert not re.search(r"(?:src|href)=[\"'](?:https?:)?//", (finished / "runs/tiny" / name).read_text())
 
 
-def test_only_approve_lets_anything_leave_and_a_yardstick_never_by_accident(project, privagams):
-    assert privagams("run").returncode == 0
-    assert not (project / "outbox").exists()
+def test_only_approve_lets_anything_leave_and_a_yardstick_never_by_accident(finished, privagams):
+    assert not (finished / "outbox").exists()
     refused = privagams("approve", "raw", "--by", "A. Steward")
     assert refused.returncode == 4
     assert "--unprotected" in refused.stderr
     approved = privagams("approve", "one-shot", "--by", "A. Steward")
     assert approved.returncode == 0, approved.stderr
-    folder = project / "outbox/tiny/one-shot"
+    folder = finished / "outbox/tiny/one-shot"
     assert len(list((folder / "images").glob("*.png"))) == 12
     assert json.loads((folder / "claim.json").read_text())["claims"][0]["epsilon"] <= 4.0
     check = subprocess.run(["sha256sum", "--check", "--quiet", "SHA256SUMS"], cwd=folder, check=False)
@@ -78,6 +73,28 @@ def test_only_approve_lets_anything_leave_and_a_yardstick_never_by_accident(proj
     left = privagams("approve", "raw", "--by", "A. Steward", "--unprotected")
     assert left.returncode == 0, left.stderr
     assert "inf" in privagams("ledger", "tiny").stdout
+
+
+def test_a_refused_release_can_not_be_approved_and_the_ledger_says_who_refused(finished, privagams):
+    assert privagams("approve", "one-shot", "--by", "A. Steward", "--refuse").returncode == 0
+    assert "refused by A. Steward" in privagams("ledger", "tiny").stdout
+    assert privagams("approve", "one-shot", "--by", "B. Steward").returncode == 4
+    assert privagams("run").returncode == 0
+    report = json.loads((finished / "runs/tiny/report.json").read_text())
+    assert report["releases"][2]["status"] == "not released"
+
+
+def test_a_delta_that_protects_nobody_is_warned_about(privagams):
+    assert (
+        "is not below 1/24 patients"
+        in privagams("plan", "--set", "releases.2.mechanism.delta=0.1", "--set", "budget.delta=0.1").stdout
+    )
+
+
+def test_too_few_patients_for_the_split_are_told_before_anything_is_read(project, privagams):
+    refused = privagams("run", "--set", "split.members=0.001")
+    assert refused.returncode == 2
+    assert "expected at least 2 member patients, found 0 of 24" in refused.stderr
 
 
 def test_a_budget_that_is_too_small_is_refused_before_anything_runs(project, privagams):
@@ -130,7 +147,7 @@ def test_an_interrupted_run_says_so_and_exits_130(project):
     assert "goes on from here" in errors
 
 
-def test_a_ledger_that_was_put_back_is_refused(project, privagams, tmp_path):
+def test_a_ledger_that_was_put_back_is_refused(finished, privagams, tmp_path):
     home = tmp_path / "home/tiny"
     assert privagams("run", "--set", "releases.2.mechanism.epsilon=2.0").returncode == 0
     shutil.copytree(home, tmp_path / "old")
@@ -142,12 +159,11 @@ def test_a_ledger_that_was_put_back_is_refused(project, privagams, tmp_path):
     assert "ledger" in refused.stderr.lower()
 
 
-def test_purge_removes_private_artifacts_and_keeps_the_report(project, privagams):
-    assert privagams("run").returncode == 0
+def test_purge_removes_private_artifacts_and_keeps_the_report(finished, privagams):
     purged = privagams("purge", "--yes")
     assert purged.returncode == 0, purged.stderr
-    assert (project / "runs/tiny/report.html").is_file()
-    assert not (project / "runs/tiny/artifacts").exists()
+    assert (finished / "runs/tiny/report.html").is_file()
+    assert not (finished / "runs/tiny/artifacts").exists()
 
 
 def _spent(privagams) -> float:

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from privagams.approval_file import add_approval
+from privagams.approval_file import add_approval, decision_on
 from privagams.errors import BudgetError, ConfigError, StageError
 from privagams.pipeline import ReleaseSettings
 from privagams.store import disk_error, file_digest, write_json, write_text
@@ -33,6 +33,10 @@ def approve_release(prepared: Prepared, name: str, who: str, outbox: Path, unpro
         raise BudgetError(
             f"{name}: the gate refused it: an attack reached more than the claim allows; see {report}"
         )
+    if "refused_by" in decision_on(prepared.run_folder, name, _artifact(prepared, name)):
+        raise BudgetError(
+            f"{name}: it was refused, as the ledger says; a release that differs needs its own run"
+        )
     if release.yardstick and not unprotected:
         raise BudgetError(
             f"{name}: a yardstick has no protection and never leaves by accident; "
@@ -47,6 +51,34 @@ def approve_release(prepared: Prepared, name: str, who: str, outbox: Path, unpro
         return _copy(prepared, release, target)
     except OSError as error:
         raise disk_error(error, outbox) from error
+
+
+def refuse_release(prepared: Prepared, name: str, who: str) -> None:
+    """Record that a person decided against a release; it can no longer be approved from this run."""
+    from privagams.ledger.ledger import Ledger
+
+    _find(prepared, name)
+    report = prepared.run_folder / "report.html"
+    if not report.is_file():
+        raise StageError(f"{name}: there is no report of this run yet; run the pipeline and read it first")
+    Ledger(prepared.home.folder).record_refusal(
+        run=prepared.pipeline.name,
+        release=name,
+        who=who,
+        report=file_digest(report),
+        run_folder=prepared.run_folder,
+    )
+    add_approval(
+        prepared.run_folder, name, {"refused_by": who, "when": _now(), "artifact": _artifact(prepared, name)}
+    )
+
+
+def _artifact(prepared: Prepared, name: str) -> str:
+    return prepared.plan.of("release", name)[0].artifact
+
+
+def _now() -> str:
+    return datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
 
 
 def purge_run(run_folder: Path) -> int:
@@ -103,8 +135,11 @@ def _record(prepared: Prepared, release: ReleaseSettings, who: str, report: str,
         report=report,
         run_folder=prepared.run_folder,
     )
-    when = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
-    add_approval(prepared.run_folder, release.name, {"who": who, "when": when, "report_sha256": report})
+    add_approval(
+        prepared.run_folder,
+        release.name,
+        {"who": who, "when": _now(), "report_sha256": report, "artifact": _artifact(prepared, release.name)},
+    )
 
 
 def _copy(prepared: Prepared, release: ReleaseSettings, target: Path) -> Path:

@@ -1,4 +1,4 @@
-"""Which releases of a run were approved, by whom and when: `approvals.json` in the run folder."""
+"""What people decided on the releases of a run, and when: `approvals.json` in the run folder."""
 
 from __future__ import annotations
 
@@ -14,6 +14,12 @@ _NAME = "approvals.json"
 def approvals(run_folder: Path) -> dict[str, Any]:
     path = run_folder / _NAME
     return json.loads(path.read_text()) if path.is_file() else {}
+
+
+def decision_on(run_folder: Path, release: str, artifact: str) -> dict[str, Any]:
+    """The decision on exactly this artifact; one on an earlier state of the release does not count."""
+    found = approvals(run_folder).get(release, {})
+    return found if found.get("artifact") == artifact else {}
 
 
 def add_approval(run_folder: Path, release: str, facts: dict[str, Any]) -> None:

@@ -170,14 +170,19 @@ def report(file: Path, overrides: tuple[str, ...], runs: Path | None) -> int:
     "--outbox", type=click.Path(path_type=Path, file_okay=False), help="[default: outbox/ beside FILE]"
 )
 @click.option("--unprotected", is_flag=True, help="Let a yardstick go, charged as ε = inf.")
+@click.option("--refuse", is_flag=True, help="Record instead that RELEASE must not leave.")
 def approve(
     release: str, file: Path, overrides: tuple[str, ...], runs: Path | None, by: str, outbox: Path | None,
-    unprotected: bool,
+    unprotected: bool, refuse: bool,
 ) -> int:  # fmt: skip
     """Copy RELEASE to the outbox with its claim, checksums, licence and cards. Nothing else ever does."""
-    from privagams.approval import approve_release
+    from privagams.approval import approve_release, refuse_release
 
     prepared = _prepare(file, overrides, runs)
+    if refuse:
+        refuse_release(prepared, release, by)
+        click.echo(f"{release}: refused by {by}; the ledger and the report say so")
+        return 0
     made = approve_release(prepared, release, by, outbox or file.resolve().parent / "outbox", unprotected)
     click.echo(f"{release}: approved by {by} and copied to {made}")
     return 0

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 def show_plan(prepared: Prepared) -> int:
     """Print the plan; runs nothing. Exit code 4 when the budget would refuse it."""
     from privagams.ledger.budget import forecast
+    from privagams.run import warnings
 
     console = Console()
     times = past_seconds(prepared.run_folder / "events.jsonl")
@@ -36,6 +37,8 @@ def show_plan(prepared: Prepared) -> int:
     lost = [image.path for image in prepared.images if not image.path.is_file()]
     for path in lost[:5]:
         console.print(f"no such file: {path}", style="yellow", markup=False)
+    for text in warnings(prepared.pipeline):
+        console.print(f"warning: {text}", style="yellow", markup=False)
     spending = forecast(prepared, prepared.plan.missing(prepared.store))
     for line in spending.lines:
         console.print(line, markup=False, highlight=False)

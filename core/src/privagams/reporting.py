@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from attrs import frozen
 
-from privagams.approval_file import approvals
+from privagams.approval_file import approvals, decision_on
 from privagams.errors import ExitCode
 from privagams.evidence import Measurement
 from privagams.failures import headline
@@ -173,11 +173,13 @@ class _Assembly:
         stage = self.p.plan.of("release", release.name)[0]
         fit = next(iter(self.p.plan.of("fit", release.name)), None)
         facts = self._facts(fit) if fit else {}
-        approved = approvals(self.p.run_folder).get(release.name)
+        decision = decision_on(self.p.run_folder, release.name, stage.artifact)
         status: data.Status = "yardstick" if release.yardstick else "waiting for approval"
         if any(test.bound.release == release.name for test in outcome.refused):
             status = "refused by gate"
-        elif approved:
+        elif "refused_by" in decision:
+            status = "not released"
+        elif decision:
             status = "approved"
         return data.Release(
             name=release.name,
@@ -194,9 +196,9 @@ class _Assembly:
             examples=self._examples(stage) if release.of == "drawn" else None,
             worst_off=tuple(w for verdict, truth in verdicts for w in self._worst(release, verdict, truth)),
             adversary=" ".join(verdict.sentence for verdict, _ in verdicts),
-            needed=_needed(facts.get("noise_to_signal"), self.p.pipeline.public.patients),
+            needed=_needed(facts.get("noise_to_signal"), self.p.pipeline.public_members),
             notes=tuple(facts.get("notes", ())),
-            approval=data.Approval(approved["who"], approved["when"]) if approved else None,
+            approval=data.Approval(decision["who"], decision["when"]) if status == "approved" else None,
         )
 
     def _attack(self, verdict: Verdict, claim: Claim | None, outcome: Gate) -> data.AttackResult:

@@ -7,6 +7,7 @@ import os
 import platform
 import shutil
 import time
+from collections import Counter
 from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
@@ -23,6 +24,7 @@ from privagams.pipeline import Pipeline
 from privagams.plan import Plan, Stage, make_plan
 from privagams.plugins import Registry, discover
 from privagams.source import Digests, image_files, read_rows
+from privagams.splits import MEMBER, NONMEMBER, REFERENCE, role_of
 from privagams.stages import perform
 from privagams.store import Store, digest, disk_error, write_json
 from privagams.workers import Pool
@@ -64,8 +66,39 @@ def prepare(pipeline: Pipeline, registry: Registry, runs: Path) -> Prepared:
         digests.save()
     except OSError as error:
         raise disk_error(error, run_folder) from error
+    _require_patients(pipeline, home, images)
     plan = make_plan(pipeline, registry, digest(content), digest([home.key.hex(), home.salt.hex()]))
     return Prepared(pipeline, registry, home, run_folder, images, plan)
+
+
+def warnings(pipeline: Pipeline) -> list[str]:
+    """What is allowed but unwise, by TOML path."""
+    found = []
+    for index, release in enumerate(pipeline.releases):
+        delta = float(release.mechanism.settings["delta"]) if release.mechanism else 0.0
+        if delta * pipeline.public.patients >= 1:
+            found.append(
+                f"releases[{index}].mechanism.delta: {delta:g} is not below 1/{pipeline.public.patients} patients: "
+                "a release that publishes one random patient in full would satisfy it; choose a smaller one"
+            )
+    return found
+
+
+def _require_patients(pipeline: Pipeline, home: DatasetHome, images: Sequence[Any]) -> None:
+    """Refuse beforehand what the split stage would refuse after hours of reading."""
+    if not pipeline.releases:
+        return
+    patients = sorted({image.patient for image in images})
+    roles = Counter(role_of(pipeline.split, home.salt, patient) for patient in patients)
+    wanted = {MEMBER: 2, NONMEMBER: 2, **({REFERENCE: 2} if pipeline.split.reference else {})}
+    short = [
+        f"split: expected at least {count} {role} patients, found {roles[role]} of {len(patients)} in the table; "
+        "add patients, or change the shares under [split]"
+        for role, count in wanted.items()
+        if roles[role] < count
+    ]
+    if short:
+        raise ConfigError(short)
 
 
 def run(prepared: Prepared, journal: Journal, jobs: int) -> ExitCode:
@@ -92,6 +125,8 @@ class _Run:
 
         p, started = self.prepared, time.monotonic()
         self._describe()
+        for text in warnings(p.pipeline):
+            self.journal.say(f"warning: {text}", style="yellow")
         missing = p.plan.missing(p.store)
         refuse_beyond_budget(p, missing)
         if missing:

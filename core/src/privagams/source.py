@@ -28,6 +28,8 @@ class Row:
     """One image of the table, under its real names; never written anywhere."""
 
     path: Path
+    name: str
+    """The path as the table writes it, so that pseudonyms and keys survive a move of the whole project."""
     patient: str
     slide: str
     mpp: float | None
@@ -74,8 +76,8 @@ def image_files(rows: Sequence[Row], key: bytes) -> list[ImageFile]:
         ImageFile(
             path=row.path,
             patient=pseudonym(key, "patient", row.patient),
-            slide=pseudonym(key, "slide", f"{row.patient}/{row.slide}" if row.slide else str(row.path)),
-            image=pseudonym(key, "image", str(row.path)),
+            slide=pseudonym(key, "slide", f"{row.patient}/{row.slide}" if row.slide else row.name),
+            image=pseudonym(key, "image", row.name),
             mpp=row.mpp,
             columns=row.columns,
         )
@@ -163,7 +165,12 @@ def _row(pipeline: Pipeline, path: Path, line: Mapping[str, str], number: int, f
     columns = {"label": pipeline.source.labels.get(label, label)}
     columns |= {c: line[getattr(names, c)] for c in _OPTIONAL if line.get(getattr(names, c))}
     return Row(
-        path, patient, line.get(names.slide, ""), _mpp(line.get(names.mpp, ""), number, faults), columns
+        path,
+        line[names.file],
+        patient,
+        line.get(names.slide, ""),
+        _mpp(line.get(names.mpp, ""), number, faults),
+        columns,
     )
 
 

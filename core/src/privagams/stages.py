@@ -93,7 +93,20 @@ def _fit(
         model, members, reference if len(reference) else None, space, mechanism, stage.settings["patients"],
         stage.seed, folder, account, progress,
     )  # fmt: skip
-    return {"notes": list(result.notes), "noise_multiplier": result.noise_multiplier, "steps": result.steps}
+    facts = {"notes": list(result.notes), "noise_multiplier": result.noise_multiplier, "steps": result.steps}
+    if mechanism is not None and mechanism.kind == "gradients" and result.noise_multiplier is not None:
+        patients = stage.settings["patients"]
+        trained = sum(
+            p.numel()
+            for phase in model.phases()
+            for n, p in phase.module.named_parameters()
+            if phase.trains(n)
+        )
+        # Public figures only: the noise's norm against q·N patients who all pull the same way with a full clip norm.
+        facts["noise_to_signal"] = (
+            result.noise_multiplier * trained**0.5 / (mechanism.sampling_rate(patients) * patients)
+        )
+    return facts
 
 
 def _release(
