@@ -110,7 +110,7 @@ def privagams(tmp_path):
     def run(*arguments, timeout=600, **environment):
         return subprocess.run(
             [sys.executable, "-m", "privagams", *map(str, arguments)],
-            cwd=tmp_path / "project", capture_output=True, text=True, timeout=timeout, 
+            cwd=tmp_path / "project", capture_output=True, text=True, timeout=timeout,
             env={**os.environ, **environment},
         )  # fmt: skip
 
