@@ -115,7 +115,10 @@ def _serve(pipe: Connection, parent: int) -> None:
             name, function, arguments = pipe.recv()
         except EOFError:
             return
-        pipe.send(_outcome(pipe, name, function, arguments))
+        try:
+            pipe.send(_outcome(pipe, name, function, arguments))
+        except BrokenPipeError:  # the parent is gone, and nobody is left to tell
+            return
 
 
 def _outcome(pipe: Connection, name: str, function: Callable[..., Any], arguments: Sequence[Any]) -> Message:
