@@ -84,7 +84,37 @@ def test_a_refused_release_can_not_be_approved_and_the_ledger_says_who_refused(f
     assert report["releases"][2]["status"] == "not released"
 
 
-def test_a_delta_that_protects_nobody_is_warned_about(privagams):
+def test_only_what_the_report_is_about_can_be_approved(finished, privagams):
+    assert privagams("run", "--set", "releases.2.mechanism.epsilon=2.0").returncode == 0
+    other = privagams("approve", "one-shot", "--by", "A. Steward")
+    assert other.returncode == 1
+    assert "is about another state of it" in other.stderr
+    page = finished / "runs/tiny/report.html"
+    page.write_text(page.read_text().replace("weak", "strong"))
+    edited = privagams(
+        "approve", "one-shot", "--by", "A. Steward", "--set", "releases.2.mechanism.epsilon=2.0"
+    )
+    assert edited.returncode == 1
+    assert not (finished / "outbox").exists()
+
+
+def test_a_report_is_refused_when_the_ledger_no_longer_holds_the_training(finished, privagams, tmp_path):
+    ledger = tmp_path / "home/tiny/ledger.jsonl"
+    first = ledger.read_text().splitlines(keepends=True)[:1]
+    ledger.write_text("".join(first))
+    refused = privagams("report")
+    assert refused.returncode == 4
+    assert "ledger" in refused.stderr
+
+
+def test_one_image_under_two_patients_is_refused(project, privagams):
+    shutil.copyfile(project / "CASE001-0.png", project / "CASE002-0.png")
+    refused = privagams("plan")
+    assert refused.returncode == 2
+    assert "are one image under 2 patients" in refused.stderr
+
+
+def test_a_delta_that_protects_nobody_is_warned_about(project, privagams):
     assert (
         "is not below 1/24 patients"
         in privagams("plan", "--set", "releases.2.mechanism.delta=0.1", "--set", "budget.delta=0.1").stdout
@@ -92,7 +122,7 @@ def test_a_delta_that_protects_nobody_is_warned_about(privagams):
 
 
 def test_too_few_patients_for_the_split_are_told_before_anything_is_read(project, privagams):
-    refused = privagams("run", "--set", "split.members=0.001")
+    refused = privagams("run", "--set", "split.members=1e-9")
     assert refused.returncode == 2
     assert "expected at least 2 member patients, found 0 of 24" in refused.stderr
 

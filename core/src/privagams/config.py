@@ -50,7 +50,7 @@ def load(
     for override in overrides:
         set_value(document, override)
     pipeline, registry = check(document, path.resolve().parent, registry)
-    return attrs.evolve(pipeline, file=str(path)), registry
+    return attrs.evolve(pipeline, file=str(path), overrides=tuple(overrides)), registry
 
 
 def check(
@@ -287,7 +287,7 @@ def set_value(document: dict[str, Any], text: str) -> None:
 
 def _resolved(pipeline: Pipeline) -> dict[str, Any]:
     plain = to_plain(pipeline)
-    for hidden in ("folder", "file", "resolved"):
+    for hidden in ("folder", "file", "overrides", "resolved"):
         plain.pop(hidden)
     reader = plain["source"].pop("reader")
     return {"api": API, **plain, "source": {**reader, **plain["source"]}}

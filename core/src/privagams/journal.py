@@ -50,7 +50,7 @@ class Journal:
         self._log.close()
 
     def log(self, event: str, **facts: Any) -> None:
-        line = {"time": datetime.now(UTC).isoformat(timespec="milliseconds"), "event": event, **facts}
+        line = {"time": datetime.now(UTC).isoformat(timespec="seconds"), "event": event, **facts}
         self._log.write(json.dumps(line, ensure_ascii=False) + "\n")
 
     def say(self, text: str, style: str | None = None) -> None:
@@ -78,7 +78,7 @@ class Journal:
 
     def end(self, stage: str) -> float:
         seconds = time.monotonic() - self._started[stage]
-        self.log("end", stage=stage, seconds=round(seconds, 3))
+        self.log("end", stage=stage, seconds=round(seconds, 1))
         self._drop(stage)
         self.say(f"{stage}: done in {duration(seconds)}")
         return seconds

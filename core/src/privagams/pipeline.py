@@ -171,6 +171,8 @@ class Pipeline:
     """Where pipeline.toml lies; paths in it are relative to this."""
     file: str = "pipeline.toml"
     """The path by which the user named it."""
+    overrides: tuple[str, ...] = ()
+    """What --set changed."""
     resolved: Mapping[str, Any] = field(factory=dict)
     """All settings with defaults filled in, as plain values."""
 

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import json
 import platform
+import shlex
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from attrs import frozen
+from attrs import asdict, frozen
 
-from privagams.approval_file import approvals, decision_on
-from privagams.errors import ExitCode
+from privagams.approval import record_refusal, uses_reference
+from privagams.decisions import decision_on, decisions
+from privagams.errors import ExitCode, LedgerError, PluginError
 from privagams.evidence import Measurement
 from privagams.failures import headline
 from privagams.judge import Truth, Verdict, gate, judge, rank_probes, tpr_cap, truth_of
@@ -47,33 +49,39 @@ def write_report(
     """
     if not prepared.pipeline.releases:
         return False, ExitCode.OK
-    ledger = Ledger(prepared.home.folder)
-    key = digest(
-        [
-            [s.artifact for s in prepared.plan.stages], sorted(failed), str(ledger.head),
-            approvals(prepared.run_folder), prepared.pipeline.resolved["report"],
-        ]
-    )  # fmt: skip
+    ledger = Ledger(prepared.home.folder, run_folder=prepared.run_folder)
     mark = prepared.run_folder / "report.key"
     state = json.loads(mark.read_text()) if mark.is_file() else {}
-    if not anew and state.get("key") == key and all((prepared.run_folder / name).is_file() for name in FILES):
+    fresh = state.get("key") == _freshness(prepared, failed, ledger)
+    if not anew and fresh and all((prepared.run_folder / name).is_file() for name in FILES):
         return False, ExitCode(state["verdict"])
     made = _Assembly(prepared, failed, ledger).report()
     write_pages(made.report, prepared.run_folder, prepared.pipeline.report.public_figures)
+    page = file_digest(prepared.run_folder / "report.html")
+    artifacts = {r.name: prepared.plan.of("release", r.name)[0].artifact for r in made.report.releases}
+    for release in sorted({test.bound.release for test in made.gate.refused}):
+        record_refusal(prepared, release, "the gate", artifacts[release], page)
     verdict = ExitCode.REFUSED if made.gate.refused else ExitCode.OK
-    refused = sorted({test.bound.release for test in made.gate.refused})
-    write_text(mark, json.dumps({"key": key, "verdict": int(verdict), "refused": refused}))
-    for release in refused:
-        ledger.record_refusal(
-            run=prepared.pipeline.name, release=release, who="the gate",
-            report=file_digest(prepared.run_folder / "report.html"), run_folder=prepared.run_folder,
-        )  # fmt: skip
+    # Taken now: a refusal has just moved the ledger's head.
+    key = _freshness(prepared, failed, ledger)
+    write_text(
+        mark, json.dumps({"key": key, "verdict": int(verdict), "report": page, "artifacts": artifacts})
+    )
     return True, verdict
+
+
+def _freshness(prepared: Prepared, failed: Mapping[str, Any], ledger: Ledger) -> str:
+    """Digest of everything a report rests on."""
+    decided = [asdict(decision) for decision in decisions(prepared.run_folder)]
+    stages = [stage.artifact for stage in prepared.plan.stages]
+    return digest([stages, sorted(failed), str(ledger.head), decided, prepared.pipeline.resolved])
 
 
 def build_report(prepared: Prepared) -> data.Report:
     """The report as it stands now, not written anywhere."""
-    return _Assembly(prepared, {}, Ledger(prepared.home.folder)).report().report
+    return (
+        _Assembly(prepared, {}, Ledger(prepared.home.folder, run_folder=prepared.run_folder)).report().report
+    )
 
 
 @frozen
@@ -120,7 +128,7 @@ class _Assembly:
             not_run=tuple(self.not_run),
             warnings=tuple(self.warnings),
             plugins=self._plugins(),
-            approve_options="" if pipeline.file == "pipeline.toml" else f"--pipeline {pipeline.file}",
+            approve_options=self._options(),
             gate=data.Gate(len(outcome.tests), outcome.level, judge_words.of_gate(outcome)),
         )
         return _Made(report, outcome)
@@ -137,10 +145,25 @@ class _Assembly:
         """What the ledger holds for this release's fit, priced; never what a checkpoint says."""
         if release.mechanism is None:
             return None
-        from privagams.ledger.accounting import claim
+        from privagams.ledger.accounting import ZERO_OUT, claim
+        from privagams.stages import build
 
         fit = self.p.plan.of("fit", release.name)[0]
-        return claim(self.ledger.spent(fit=fit.key), float(release.mechanism.settings["delta"]))
+        spent = self.ledger.spent(fit=fit.key)
+        if not spent:
+            raise LedgerError(
+                f"{release.name}: the ledger holds nothing of its training, which is done; it was put back or "
+                "replaced: restore the newest copy of the data set's folder"
+            )
+        mechanism = build(self.p.registry, "mechanisms", release.mechanism)
+        if mechanism.adjacency != ZERO_OUT:
+            raise PluginError(
+                f"mechanism {release.mechanism.name!r}: expected adjacency {ZERO_OUT!r}, the only one priced here, "
+                f"found {mechanism.adjacency!r}"
+            )
+        return claim(
+            spent, float(release.mechanism.settings["delta"]), mechanism.adjacency, mechanism.protects
+        )
 
     def _verdicts(self, release: ReleaseSettings, claim: Claim | None) -> list[tuple[Verdict, Truth]]:
         found = []
@@ -173,21 +196,19 @@ class _Assembly:
         stage = self.p.plan.of("release", release.name)[0]
         fit = next(iter(self.p.plan.of("fit", release.name)), None)
         facts = self._facts(fit) if fit else {}
-        decision = decision_on(self.p.run_folder, release.name, stage.artifact)
+        decision = decision_on(self.p.run_folder, stage.artifact)
         status: data.Status = "yardstick" if release.yardstick else "waiting for approval"
         if any(test.bound.release == release.name for test in outcome.refused):
             status = "refused by gate"
-        elif "refused_by" in decision:
-            status = "not released"
-        elif decision:
-            status = "approved"
+        elif decision is not None:
+            status = "approved" if decision.decision == "approved" else "not released"
         return data.Release(
             name=release.name,
             kind="raw copies" if release.of == "members" else "drawn images",
             status=status,
             images=self._facts(stage)["images"],
             yardstick=release.yardstick,
-            claims=(_page_claim(claim),) if claim else (),
+            claims=self._claims(release, claim),
             total=_page_claim(total) if total and not release.yardstick else None,
             generator=_chosen(release.generator),
             mechanism=_chosen(release.mechanism),
@@ -198,8 +219,17 @@ class _Assembly:
             adversary=" ".join(verdict.sentence for verdict, _ in verdicts),
             needed=_needed(facts.get("noise_to_signal"), self.p.pipeline.public_members),
             notes=tuple(facts.get("notes", ())),
-            approval=data.Approval(decision["who"], decision["when"]) if status == "approved" else None,
+            approval=data.Approval(decision.who, decision.when)
+            if decision and status == "approved"
+            else None,
         )
+
+    def _claims(self, release: ReleaseSettings, claim: Claim | None) -> tuple[data.Claim, ...]:
+        """The members' claim; beside it, where training saw reference patients, that they have none."""
+        if claim is None:
+            return ()
+        beside = data.Claim(np.inf, 0.0, protects="nothing of reference patients, who are treated as public")
+        return (_page_claim(claim), *([beside] if uses_reference(self.p, release) else []))
 
     def _attack(self, verdict: Verdict, claim: Claim | None, outcome: Gate) -> data.AttackResult:
         tests = [t for t in outcome.tests if t.bound in verdict.bounds]
@@ -256,6 +286,14 @@ class _Assembly:
         )
         what = "share of this patient's released image files linked at the first guess"
         return [data.WorstOff(verdict.attack, what, verdict.headline, patients, verdict.worst_off)]
+
+    def _options(self) -> str:
+        """What `approve` needs besides the name to mean exactly this run."""
+        pipeline, runs = self.p.pipeline, self.p.run_folder.parent
+        words = [] if pipeline.file == "pipeline.toml" else ["--pipeline", pipeline.file]
+        words += [word for text in pipeline.overrides for word in ("--set", text)]
+        words += [] if runs.resolve() == (pipeline.folder / "runs").resolve() else ["--runs", str(runs)]
+        return shlex.join(words)
 
     def _budget(self, total: Claim | None) -> data.Budget | None:
         budget = self.p.pipeline.budget

@@ -8,7 +8,7 @@ import platform
 import shutil
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ from privagams.journal import Journal, duration
 from privagams.pipeline import Pipeline
 from privagams.plan import Plan, Stage, make_plan
 from privagams.plugins import Registry, discover
-from privagams.source import Digests, image_files, read_rows
+from privagams.source import Digests, image_files, read_rows, refuse_shared_images
 from privagams.splits import MEMBER, NONMEMBER, REFERENCE, role_of
 from privagams.stages import perform
 from privagams.store import Store, digest, disk_error, write_json
@@ -59,9 +59,12 @@ def prepare(pipeline: Pipeline, registry: Registry, runs: Path) -> Prepared:
         for folder in (runs, run_folder, run_folder / "artifacts", run_folder / "private"):
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         digests = Digests(run_folder / "private" / "digests.json")
+        found = [digests.of(row.path) for row in rows]
+        refuse_shared_images(rows, found)
         images = image_files(rows, home.key)
         content = sorted(
-            [i.patient, i.slide, i.image, i.mpp, dict(i.columns), digests.of(i.path)] for i in images
+            [i.patient, i.slide, i.image, str(i.mpp), sorted(i.columns.items()), content]
+            for i, content in zip(images, found, strict=True)
         )
         digests.save()
     except OSError as error:
@@ -152,7 +155,7 @@ class _Run:
         stage = self.prepared.plan.stages[0]
         if not self.prepared.store.has(stage.verb, stage.key):
             self.journal.start(stage.name)
-            facts = tile_stage(
+            facts, reasons = tile_stage(
                 stage,
                 self.prepared,
                 self.jobs,
@@ -164,19 +167,22 @@ class _Run:
                 f"{len(facts['skipped'])} files without tissue, {len(facts['failed'])} not readable"
             )
         else:
-            facts = read_facts(self.prepared.store, stage)
+            facts, reasons = read_facts(self.prepared.store, stage), {}
         if facts["failed"]:
-            self._name_failures(facts["failed"])
+            self._name_failures(facts["failed"], reasons)
 
-    def _name_failures(self, failed: Sequence[Sequence[str]]) -> None:
+    def _name_failures(self, failed: Sequence[str], reasons: Mapping[str, str]) -> None:
         """Name failed files on the terminal and in a private table; nowhere else."""
-        paths = {image.image: image.path for image in self.prepared.images}
-        rows = [(str(paths.get(image, "?")), reason) for image, reason in failed]
+        table = self.prepared.run_folder / "private" / "failed.csv"
+        known = dict(csv.reader(table.read_text(encoding="utf-8").splitlines())) if table.is_file() else {}
+        paths = {image.image: str(image.path) for image in self.prepared.images}
+        rows = [
+            (paths.get(image, "?"), reasons.get(image) or known.get(paths.get(image, "?"), "not readable"))
+            for image in failed
+        ]
         for path, reason in rows:
             self.journal.say(f"could not be read: {path}: {reason}", style="yellow")
-        with open(
-            self.prepared.run_folder / "private" / "failed.csv", "w", newline="", encoding="utf-8"
-        ) as file:
+        with open(table, "w", newline="", encoding="utf-8") as file:
             csv.writer(file).writerows([("file", "reason"), *rows])
         self.code = ExitCode.PARTIAL
 

@@ -6,6 +6,7 @@ import csv
 import hashlib
 import json
 import os
+import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -21,6 +22,7 @@ _OPTIONAL = ("block", "section", "scanner", "site", "date")
 _SHOWN = 8
 _SMALL = 64 * 2**20
 _PROBES = 64
+_NO_CONTENT = {"missing", "not a file", "unreadable", hashlib.sha256(b"").hexdigest()}
 
 
 @frozen
@@ -83,6 +85,22 @@ def image_files(rows: Sequence[Row], key: bytes) -> list[ImageFile]:
         )
         for row in rows
     ]
+
+
+def refuse_shared_images(rows: Sequence[Row], digests: Sequence[str]) -> None:
+    """Raise `ConfigError` where one image stands under two patients: one of them would be two units of privacy."""
+    owners: dict[str, dict[str, str]] = defaultdict(dict)
+    for row, digest in zip(rows, digests, strict=True):
+        if digest not in _NO_CONTENT:
+            owners[digest].setdefault(row.patient, row.name)
+    faults = [
+        f"source.table: {' and '.join(map(repr, found.values()))} are one image under {len(found)} patients; "
+        "it would be in two splits: give it one patient"
+        for found in owners.values()
+        if len(found) > 1
+    ]
+    if faults:
+        raise ConfigError(faults[:_SHOWN])
 
 
 class Digests:
@@ -158,7 +176,7 @@ def _chosen_files(pipeline: Pipeline) -> set[Path] | None:
 
 def _row(pipeline: Pipeline, path: Path, line: Mapping[str, str], number: int, faults: list[str]) -> Row:
     names = pipeline.source.columns
-    patient = line[names.patient]
+    patient = unicodedata.normalize("NFC", line[names.patient])
     if not patient:
         faults.append(f"source.table line {number}: no patient; without one nobody can be protected")
     label = line.get(names.label, "")
@@ -200,6 +218,15 @@ def _contradictions(rows: Sequence[Row]) -> list[str]:
         "it would be in two splits: give it one patient"
         for (kind, name), patients in owners.items()
         if len(patients) > 1
+    ]
+    spellings: dict[str, set[str]] = defaultdict(set)
+    for row in rows:
+        spellings[row.patient.casefold()].add(row.patient)
+    faults += [
+        f"source.table: {' and '.join(map(repr, sorted(found)))} differ in case only; one person under two names would "
+        "spend twice: write the name in one way"
+        for found in spellings.values()
+        if len(found) > 1
     ]
     twice = [path for path, count in Counter(row.path for row in rows).items() if count > 1]
     return faults + [f"source.table: {path.name!r} is listed twice; remove one row" for path in twice]

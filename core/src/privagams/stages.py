@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,7 +18,7 @@ from privagams.plan import Stage, filled
 from privagams.plugins import Registry
 from privagams.records import Records
 from privagams.records_store import open_records, write_records
-from privagams.roles import Progress
+from privagams.roles import Mechanism, Phase, Progress, Trained
 from privagams.settings import structure, to_plain
 from privagams.splits import AUXILIARY, MAIN, MEMBER, NONMEMBER, REFERENCE, SplitTable, check, split
 from privagams.store import digest, write_json
@@ -93,20 +93,27 @@ def _fit(
         model, members, reference if len(reference) else None, space, mechanism, stage.settings["patients"],
         stage.seed, folder, account, progress,
     )  # fmt: skip
-    facts = {"notes": list(result.notes), "noise_multiplier": result.noise_multiplier, "steps": result.steps}
-    if mechanism is not None and mechanism.kind == "gradients" and result.noise_multiplier is not None:
-        patients = stage.settings["patients"]
-        trained = sum(
-            p.numel()
-            for phase in model.phases()
-            for n, p in phase.module.named_parameters()
-            if phase.trains(n)
-        )
-        # Public figures only: the noise's norm against q·N patients who all pull the same way with a full clip norm.
-        facts["noise_to_signal"] = (
-            result.noise_multiplier * trained**0.5 / (mechanism.sampling_rate(patients) * patients)
-        )
-    return facts
+    phases = model.phases() if isinstance(model, Trained) else ()
+    return {
+        "notes": list(result.notes), "noise_multiplier": result.noise_multiplier, "steps": result.steps,
+        "reference": any(phase.data == "reference" for phase in phases),
+        "noise_to_signal": _noise_to_signal(phases, mechanism, result.noise_multiplier, stage.settings["patients"]),
+    }  # fmt: skip
+
+
+def _noise_to_signal(
+    phases: Sequence[Phase], mechanism: Mechanism | None, noise: float | None, patients: int
+) -> float | None:
+    """The noise's norm in a step against q·N patients who all pull the same way: public figures only."""
+    if mechanism is None or noise is None or not phases:
+        return None
+    trained = sum(
+        parameter.numel()
+        for phase in phases
+        for name, parameter in phase.module.named_parameters()
+        if phase.trains(name)
+    )
+    return noise * trained**0.5 / (mechanism.sampling_rate(patients) * patients)
 
 
 def _release(
@@ -118,7 +125,8 @@ def _release(
 
     model = load_model(stage, context, registry)
     labels = _labels(stage)
-    rng = torch.Generator().manual_seed(int(digest([stage.seed, stage.key]), 16) % 2**63)
+    # Not from the stage's key: that goes back to the images, and would make pixels depend on them past the noise.
+    rng = torch.Generator().manual_seed(int(digest([stage.seed, stage.release]), 16) % 2**63)
     pixels = model.sample(labels, rng, progress)
     classes = list(stage.settings["classes"])
     named = (

@@ -31,10 +31,15 @@ class Strength:
     """Non-members; 0 for `top-1`."""
 
     def lower(self, miss: float) -> float:
-        """Lower confidence bound that exceeds the truth with probability at most `miss`."""
+        """Lower confidence bound that exceeds the truth with probability at most `miss`.
+
+        An AUC below one half betrays members too, and the claim bounds it alike: the side further from one half
+        is tested, each side at half the `miss`.
+        """
         if self.statistic == "top-1":
             return mean_bound(self.value, self.patients, "low", miss)
-        return auc_bound(self.value, self.variance, self.patients, self.others, "low", miss, wide=True)
+        value = max(self.value, 1 - self.value)
+        return auc_bound(value, self.variance, self.patients, self.others, "low", miss / 2, wide=True)
 
     def best(self) -> Strength:
         """The same with an attack that was always right."""

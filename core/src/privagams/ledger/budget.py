@@ -30,7 +30,7 @@ def forecast(prepared: Prepared, missing: Sequence[Stage]) -> Forecast:
     budget = prepared.pipeline.budget
     if budget is None:
         return Forecast((), False)
-    ledger = Ledger(prepared.home.folder)
+    ledger = Ledger(prepared.home.folder, run_folder=prepared.run_folder)
     who = members(prepared)
     before = ledger.total(budget.delta, among=who).epsilon
     fits = [stage for stage in missing if stage.verb == "fit" and stage.settings["mechanism"] is not None]

@@ -44,8 +44,9 @@ class Ledger:
     more.
     """
 
-    def __init__(self, folder: Path, prices: Prices | None = None) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, prices: Prices | None = None, run_folder: Path | None = None) -> None:
+        """`run_folder`: one whose remembered head every reading must find in the ledger."""
+        self.folder, self._run_folder = folder, run_folder
         self.path = folder / home.LEDGER_FILE
         self._prices = prices or Prices()
 
@@ -66,6 +67,7 @@ class Ledger:
 
     def books(self, run_folder: Path | None = None) -> Books | None:
         """Read and verify everything; None where nothing was ever recorded. Creates nothing in that case."""
+        run_folder = run_folder or self._run_folder
         if not self.folder.is_dir():
             require_extension(read_chain(self.path), known_heads(self.folder, run_folder), self.path)
             return None

@@ -17,8 +17,13 @@ if TYPE_CHECKING:
     from privagams.run import Prepared
 
 
-def tile_stage(stage: Stage, prepared: Prepared, jobs: int, progress: Progress) -> dict[str, Any]:
-    """Cut all images; returns counts, and which images failed or had no tissue, by pseudonym."""
+def tile_stage(
+    stage: Stage, prepared: Prepared, jobs: int, progress: Progress
+) -> tuple[dict[str, Any], dict[str, str]]:
+    """Cut all images; returns counts with the pseudonyms of images that failed or had no tissue, and why they failed.
+
+    The reasons stay out of the artifact: what a reader raises may name a file or a patient.
+    """
     source = prepared.pipeline.source
     provenance = {"verb": stage.verb, "name": stage.name, "components": dict(stage.components)}
     with prepared.store.writing(stage.verb, stage.key, provenance, stage.resumes) as folder:
@@ -31,11 +36,11 @@ def tile_stage(stage: Stage, prepared: Prepared, jobs: int, progress: Progress) 
         pseudonym = {image.path: image.image for image in prepared.images}
         facts = {
             "patients": outcome.patients, "images": outcome.images, "tiles": outcome.tiles,
-            "failed": sorted([pseudonym[f.path], f.reason] for f in outcome.failures),
-            "skipped": sorted([pseudonym[f.path], f.reason] for f in outcome.skipped),
+            "failed": sorted(pseudonym[f.path] for f in outcome.failures),
+            "skipped": sorted(pseudonym[f.path] for f in outcome.skipped),
         }  # fmt: skip
         write_json(folder / "facts.json", facts)
-    return facts
+    return facts, {pseudonym[f.path]: f.reason for f in outcome.failures}
 
 
 def open_reader(name: str, settings: Mapping[str, Any], allow: list[str] | None) -> Reader:

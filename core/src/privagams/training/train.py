@@ -100,7 +100,8 @@ class _Phases:
         if at.step == limit:
             run.finish()
             return evolve(at, phase=number + 1, step=0, tensors=model_tensors(self._model))
-        multiplier = dose.noise_multiplier or None
+        private = self._job.mechanism is not None and _private(self._phases[number])
+        multiplier = dose.noise_multiplier if private else None
         steps = self._steps(number, run, multiplier)
         while at.phase == number:
             count = min(self._longest, limit - run.step)
@@ -113,7 +114,9 @@ class _Phases:
         def work() -> Checkpoint:
             for done in range(at.done + 1, at.done + count + 1):
                 run.apply(steps.gradients(run.step))
-                self._job.progress(done, self._total)
+                # How long a private step takes tells how many patients were in it: report whole blocks only.
+                if multiplier is None or done == at.done + count:
+                    self._job.progress(done, self._total)
             return self._after(run, at, count, run.step == limit)
 
         if multiplier is None:
