@@ -54,7 +54,7 @@ def test_names_never_get_past_the_source(rows):
 
 
 def test_pseudonyms_of_another_key_share_nothing(rows):
-    table = "file,patient_id,label\nX1.png,ANNA,a\n"
+    table = "file,patient_id,slide_id,label\nX1.png,ANNA,S1,a\n"
     (one,), (other,) = image_files(rows(table), b"k" * 32), image_files(rows(table), b"l" * 32)
     assert {one.patient, one.slide, one.image}.isdisjoint({other.patient, other.slide, other.image})
 

@@ -78,7 +78,7 @@ def image_files(rows: Sequence[Row], key: bytes) -> list[ImageFile]:
         ImageFile(
             path=row.path,
             patient=pseudonym(key, "patient", row.patient),
-            slide=pseudonym(key, "slide", f"{row.patient}/{row.slide}" if row.slide else row.name),
+            slide=pseudonym(key, "slide", f"{row.patient}/{row.slide}") if row.slide else "",
             image=pseudonym(key, "image", row.name),
             mpp=row.mpp,
             columns=row.columns,
