@@ -7,6 +7,8 @@ export UV_FIND_LINKS := $(PIP_FIND_LINKS)
 endif
 PACKAGES := core[demo,train] plugins/privagams_openslide plugins/privagams_tiatoolbox plugins/privagams_images \
 	plugins/privagams_dp plugins/privagams_oneshot plugins/privagams_metrics privagams_diffusion privagams_attacks
+# Processes that run tests; each test that runs the program uses two more.
+TEST_JOBS ?= 2
 TOOLS := pytest pytest-xdist hypothesis psutil ruff mypy hatchling editables
 STAMP := $(VENV)/.privagams-set-up
 
@@ -26,7 +28,7 @@ demo: setup
 	$(BIN)/privagams demo
 
 test: setup lint
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n $(TEST_JOBS)
 
 lint: setup
 	$(BIN)/ruff check .

@@ -4,7 +4,7 @@ from attrs import evolve
 from privagams.errors import BudgetError
 from privagams.ledger import accounting
 from privagams.ledger.events import spending
-from privagams.training import checkpoint, train
+from privagams.training import checkpoint, phase_run, train
 from privagams.training.noise_plan import MOST_EXTRA_NOISE, Stretch, plan_noise
 
 LEDGER_POINTS = ["before reserve", "after reserve", "before close", "after close"]
@@ -18,7 +18,9 @@ def crash(setting, point, time, monkeypatch):
         if point in LEDGER_POINTS:
             setting.account.fail_at = (point, setting.account.calls.count(point) + time)
         elif point == "mid block":
-            told = _Stop(2 * time - 1)
+            patch.setattr(
+                phase_run.PhaseRun, "apply", _stopping_after(2 * time - 1, phase_run.PhaseRun.apply)
+            )
         else:
             name = "checkpoint" if "checkpoint" in point else "weights"
             patch.setattr(checkpoint.os, "replace", _FailingReplace(name, time))
@@ -74,7 +76,7 @@ def test_many_crashes_end_in_fewer_steps_and_a_note(private, monkeypatch):
 
 def test_budget_used_up_before_a_first_checkpoint_is_refused(private, monkeypatch):
     private.account.events.append(private.mechanism.event(1.3, 6, 6))
-    with pytest.raises(BudgetError, match="before a first checkpoint"):
+    with pytest.raises(BudgetError, match="of which no checkpoint is left"):
         private.run()
     assert sum(private.mechanism.released.values()) == 0
 
@@ -130,14 +132,13 @@ def test_a_crash_costs_at_most_fifty_steps_and_a_twentieth_of_all():
     assert train.BLOCK_STEPS == 50
 
 
-class _Stop(list):
-    def __init__(self, step):
-        super().__init__()
-        self._step = step
-
-    def append(self, seen):
-        if seen[0] == self._step:
+def _stopping_after(step, apply):
+    def stopping(self, gradients):
+        apply(self, gradients)
+        if self.step == step:
             raise KeyboardInterrupt
+
+    return stopping
 
 
 class _FailingReplace:

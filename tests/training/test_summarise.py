@@ -107,7 +107,7 @@ def test_a_crash_between_ledger_and_file_leaves_nothing_to_spend(once):
     with pytest.raises(KeyboardInterrupt):
         once.run(model=Averages())
     once.account.fail_at = None
-    with pytest.raises(BudgetError, match="before a first checkpoint"):
+    with pytest.raises(BudgetError, match="of which no checkpoint is left"):
         once.run(model=(again := Averages()))
     assert again.seen == []
     assert len(once.account.events) == 1

@@ -221,7 +221,7 @@ def test_an_epsilon_that_cannot_be_reached_is_refused_before_anything_is_reserve
 
 
 class _StopAt(list):
-    """A progress log that interrupts when step `at` is told."""
+    """A progress log that interrupts as soon as step `at` or a later one is told."""
 
     def __init__(self, at):
         super().__init__()
@@ -229,5 +229,11 @@ class _StopAt(list):
 
     def append(self, seen):
         super().append(seen)
-        if seen[0] == self._at:
+        if seen[0] >= self._at:
             raise KeyboardInterrupt
+
+
+def test_progress_of_private_training_tells_whole_blocks_only(private):
+    """How long one step takes tells how many patients were in it."""
+    private.run(block_steps=3)
+    assert [done for done, _ in private.told] == [3, 6, 6]
