@@ -243,7 +243,8 @@ class _Run:
         report = self.prepared.run_folder / "report.html"
         took = duration(time.monotonic() - started)
         if not worked:
-            self.journal.say("Nothing to do: every stage is done and the report is up to date.")
+            current = " and the report is up to date" if report.is_file() else ""
+            self.journal.say(f"Nothing to do: every stage is done{current}.")
         if report.is_file():
             self.journal.say(f"Report: {report}" + (f" (after {took})" if worked else ""))
         for release in dict.fromkeys(s.release for s in self.prepared.plan.of("release")):
