@@ -308,7 +308,6 @@ class _Assembly:
     def _counts(self, facts: Mapping[str, Any]) -> tuple[data.Count, ...]:
         split = self._facts(self.p.plan.of("split")[0])["patients"]
         return (
-            data.Count("patients stated openly", self.p.pipeline.public.patients, private=False),
             data.Count("patients with at least one tile or image", facts["patients"]),
             data.Count("tiles or images read", facts["tiles"]),
             data.Count("members (trained on or released)", split["member main"]),
@@ -330,6 +329,7 @@ class _Assembly:
 
         found = versions(self.p.registry)
         found.pop("plugins")
+        found.pop("platform")  # stated apart
         stages = tuple(
             data.StageTime(s.name, self.seconds.get(s.name, 0.0), s.name not in self.seconds)
             for s in self.p.plan.stages
