@@ -8,7 +8,7 @@ import pytest
 
 from privagams.config import check, load
 from privagams.errors import ConfigError
-from privagams.plugins import discover
+from privagams.plugins import Registry, discover
 
 GOOD = """
 api = 1
@@ -119,3 +119,14 @@ def test_validate_imports_no_torch(tmp_path):
         "assert not heavy, heavy"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_a_core_without_plugins_says_what_to_install(tmp_path):
+    with pytest.raises(ConfigError) as caught:
+        check(tomllib.loads(GOOD), tmp_path, Registry())
+    found = "\n".join(caught.value.problems)
+    assert "source.use: no reader named 'images'; installed: none; install privagams-openslide" in found
+    assert (
+        "releases[0].mechanism.use: no mechanism named 'noisy-sum'; installed: none; install privagams-dp"
+        in found
+    )

@@ -8,18 +8,8 @@ from rich.console import Console
 from rich.table import Table
 
 from privagams.errors import ExitCode
-from privagams.plugins import ROLES, Registry, discover
+from privagams.plugins import HOMES, ROLES, Registry, discover
 from privagams.settings import describe
-
-HOMES = {
-    "readers": "privagams-openslide, privagams-images, privagams-tiatoolbox",
-    "generators": "privagams-diffusion, privagams-oneshot",
-    "mechanisms": "privagams-dp",
-    "embedders": "privagams-metrics",
-    "attacks": "privagams-attacks",
-    "metrics": "privagams-metrics",
-}
-"""Where first-party components of a role come from, for a core that stands alone."""
 
 
 def list_plugins(as_json: bool) -> int:

@@ -18,6 +18,15 @@ from privagams.errors import PluginError
 
 ENTRY_POINT_GROUP = "privagams"
 ROLES = ("readers", "generators", "mechanisms", "embedders", "attacks", "metrics")
+HOMES = {
+    "readers": "privagams-openslide, privagams-images, privagams-tiatoolbox",
+    "generators": "privagams-diffusion, privagams-oneshot",
+    "mechanisms": "privagams-dp",
+    "embedders": "privagams-metrics",
+    "attacks": "privagams-attacks",
+    "metrics": "privagams-metrics",
+}
+"""Where first-party components of a role come from, for a core that stands alone."""
 
 
 @frozen
@@ -70,6 +79,8 @@ class Registry:
         near = difflib.get_close_matches(name, names, n=1)
         hint = f"did you mean {near[0]!r}? " if near else ""
         text = f"no {role[:-1]} named {name!r}; {hint}installed: {', '.join(names) or 'none'}"
+        if not names:
+            text += f"; install {HOMES[role]}, or another package that offers some"
         for failure in self.failures:
             text += f"; {failure.distribution} {failure.version} could not be loaded: {failure.reason}"
         return text
