@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import os
 import platform
-import shutil
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -279,10 +278,6 @@ def versions(registry: Registry) -> dict[str, Any]:
 
 def _weight(code: ExitCode) -> int:
     return {ExitCode.OK: 0, ExitCode.PARTIAL: 1, ExitCode.STAGE_FAILED: 2}.get(code, 3)
-
-
-def free_bytes(folder: Path) -> int:
-    return shutil.disk_usage(folder).free
 
 
 def default_jobs() -> int:
