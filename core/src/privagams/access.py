@@ -1,33 +1,25 @@
-"""What an attack may touch: a target that refuses more than was declared, and the adversary's world."""
+"""What an attack is given: the release as its declared access shows it, and the adversary's world."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from enum import IntEnum
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from attrs import field, frozen
 
 from privagams.component import Use
-from privagams.errors import AccessError
+from privagams.oracle import Access, Oracle
 from privagams.records import Records
 
 if TYPE_CHECKING:
     from privagams.roles import Model
 
+__all__ = ["Access", "Holds", "Scores", "Shadow", "Target", "World"]
 
-class Access(IntEnum):
-    """How much of a release an attack needs: each level includes those before it."""
-
-    RELEASED = 0
-    """The released images."""
-    QUERY = 1
-    """Draw further images from the model."""
-    LOSS = 2
-    """The model's loss on chosen images."""
-    WEIGHTS = 3
-    """The model itself."""
+Holds = Literal["other images", "training images", "all images"]
+"""Which images of a member the adversary holds: auxiliary ones, the very ones that were trained on or released,
+or both. Of non-members it holds the corresponding ones."""
 
 
 @frozen(eq=False)
@@ -41,15 +33,33 @@ class Target:
     """Where a released item has one true patient (raw and randomised copies): the number of groups, one for
     each released image file; `released.table["group"]` says which. None for drawn images."""
     _model: Callable[[], Model] | None = field(default=None, alias="model")
+    _classes: tuple[str, ...] = field(default=(), alias="classes")
 
-    def model(self) -> Model:
-        """The released model; needs access WEIGHTS, as do draws (QUERY) and losses (LOSS) until they differ."""
-        if self.granted < Access.QUERY or self._model is None:
-            raise AccessError(
-                f"the attack declared access {self.granted.name.lower()!r} and asked for the model; "
-                "declare a higher access, or use the released images only"
-            )
-        return self._model()
+    @property
+    def oracle(self) -> Oracle:
+        """What may be asked of the model; refuses anything above the declared access."""
+        return Oracle(self.granted, self._classes, self._model)
+
+
+@frozen(eq=False)
+class Shadow:
+    """The whole release once more, made by the same recipe from another random half of the patients.
+
+    The adversary could make it from patients of its own; here it is made from members and non-members, whose
+    part in it is known. A shadow never leaves.
+    """
+
+    released: Records
+    member: np.ndarray
+    """Whether each of `World.patients` was trained on, bool "k". Each one is in exactly half of the shadows."""
+    granted: Access
+    _model: Callable[[], Model] | None = field(default=None, alias="model")
+    _classes: tuple[str, ...] = field(default=(), alias="classes")
+
+    @property
+    def oracle(self) -> Oracle:
+        """What may be asked of the shadow's model, by the same access as the target's."""
+        return Oracle(self.granted, self._classes, self._model)
 
 
 @frozen(eq=False)
@@ -57,13 +67,22 @@ class World:
     """What the adversary knows besides the target."""
 
     candidates: Records
-    """Images the adversary holds of identified patients, `patient` column filled: auxiliary images of members
-    and the same part of non-members'. None of them was trained on or released."""
+    """Images the adversary holds of identified patients, `patient` column filled: of members those that the
+    attack's `holds` declares, of non-members the same part. Has `label` only where the attack declares
+    `labels`."""
     patients: np.ndarray
     """The candidates' patients in the order in which scores are expected, "k"."""
     reference: Records | None
-    shadows: Sequence[Any]
+    """Images of patients who are nobody's secret: neither members nor candidates."""
+    shadows: Sequence[Shadow]
     _features: Callable[[Use, Records], np.ndarray] = field(alias="features")
+    classes: tuple[str, ...] = ()
+    """Labels from `[public]`."""
+
+    @property
+    def images(self) -> np.ndarray:
+        """The candidates' image files (pseudonyms), in the order of the columns of `Scores.by_image`."""
+        return np.unique(self.candidates.column("image").astype(str))
 
     def features(self, embedder: Use, records: Records) -> np.ndarray:
         """Feature vectors of `records`, float32 "n d", computed once a run and shared by attacks and metrics."""
@@ -74,14 +93,27 @@ class World:
 class Scores:
     """An attack's output; higher means believed more, never a verdict.
 
-    `values` is float64 "groups k" for linkage of a target with groups, else "k": one score for each of
-    `World.patients`, in that order.
+    `values` is float64 "groups k" for linkage of a target with groups; "k a" for the game attribute, with one
+    column for each of `options`; else "k": one score for each of `World.patients`, in that order.
     """
 
     values: np.ndarray
+    threshold: float | None = None
+    """Above it the attack calls a patient found. Set without looking at the target's members: from reference
+    patients, shadows or non-identified pairs. The judge then counts calls besides ranking scores."""
+    patients: np.ndarray | None = None
+    """Names for the k axis, where the attack kept its own order; must be exactly `World.patients`."""
+    attribute: str = ""
+    """Game attribute: the column of the table that was guessed, such as "sex"."""
+    options: tuple[str, ...] = ()
+    """Game attribute: its possible values, in the order of the columns."""
+    by_image: np.ndarray | None = None
+    """Linkage of copies, where the attack compares whole images: float64 "groups m", a score for each of
+    `World.images`."""
 
     def __attrs_post_init__(self) -> None:
-        if not np.isfinite(self.values).all():
-            raise ValueError(
-                "scores must be finite: replace inf and nan by a number that sorts as you mean it"
-            )
+        for values in (self.values, self.by_image):
+            if values is not None and not np.isfinite(values).all():
+                raise ValueError(
+                    "scores must be finite: replace inf and nan by a number that sorts as you mean it"
+                )

@@ -15,6 +15,7 @@ from privagams.errors import ConfigError
 from privagams.pipeline import (
     API,
     NAME,
+    AuditSettings,
     BudgetSettings,
     Pipeline,
     PluginSettings,
@@ -33,6 +34,7 @@ _TABLES: dict[str, tuple[type, bool]] = {
     "split": (SplitSettings, False),
     "public": (PublicSettings, True),
     "budget": (BudgetSettings, False),
+    "audit": (AuditSettings, False),
     "plugins": (PluginSettings, False),
     "report": (ReportSettings, False),
 }

@@ -52,6 +52,10 @@ class AccessError(PrivagamsError):
     exit_code = ExitCode.PLUGIN
 
 
+class NotApplicable(PrivagamsError):
+    """An attack cannot be run on this release; the text ends "…: it was not run because TEXT" in the report."""
+
+
 class BudgetError(PrivagamsError):
     """The privacy budget does not allow it, or the gate refused a release."""
 

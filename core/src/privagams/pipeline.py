@@ -33,6 +33,8 @@ class ColumnNames:
     scanner: str = "scanner"
     site: str = "site"
     date: str = "date"
+    sex: str = "sex"
+    age: str = field(default="age", metadata={"doc": "years, or a group such as 40-60"})
 
 
 @frozen
@@ -133,6 +135,27 @@ class ReleaseSettings:
 
 
 @frozen
+class AuditSettings:
+    """[audit]: what may be spent on finding out what a release betrays."""
+
+    shadow_budget: float = field(
+        default=1.0,
+        validator=validators.ge(0),
+        metadata={"doc": "longest time for one release's shadow models, hours; else they are skipped"},
+    )
+    attack_minutes: float = field(
+        default=60.0,
+        validator=validators.gt(0),
+        metadata={"doc": "longest time for one attack on one release, min; then it is stopped and reported"},
+    )
+    canaries: int = field(
+        default=0,
+        validator=validators.ge(0),
+        metadata={"doc": "canaries planted in one audit training per mechanism; 0 for no audit training"},
+    )
+
+
+@frozen
 class PluginSettings:
     """[plugins]: which distributions may take part."""
 
@@ -165,6 +188,7 @@ class Pipeline:
     metrics: list[Use]
     seed: int = 0
     budget: BudgetSettings | None = None
+    audit: AuditSettings = AuditSettings()
     plugins: PluginSettings = PluginSettings()
     report: ReportSettings = ReportSettings()
     folder: Path = Path()

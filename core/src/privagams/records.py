@@ -8,7 +8,9 @@ from typing import Any, Protocol
 import numpy as np
 from attrs import field, frozen
 
-TEXT_COLUMNS = ("patient", "slide", "image", "label", "block", "section", "scanner", "site", "date")
+TEXT_COLUMNS = (
+    "patient", "slide", "image", "label", "block", "section", "scanner", "site", "date", "sex", "age",
+)  # fmt: skip
 """Columns of text; empty where unknown. `patient`, `slide` and `image` hold keyed pseudonyms."""
 
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     import torch
     from dp_accounting import DpEvent
 
-    from privagams.access import Access, Scores, Target, World
+    from privagams.access import Access, Holds, Scores, Target, World
     from privagams.evidence import Measurement
     from privagams.records import Records
 
@@ -137,6 +137,32 @@ class Summarised(Model, Protocol):
     def fit(self, summary: Summary, rng: torch.Generator, progress: Progress) -> None: ...
 
 
+@runtime_checkable
+class Denoising(Protocol):
+    """A diffusion model that can be asked for its noise prediction, as the sharpest membership attacks ask."""
+
+    levels: torch.Tensor
+    """ᾱ_t, the share of signal variance at each timestep, float "T", falling."""
+
+    def predict_noise(
+        self, noisy: torch.Tensor, timestep: torch.Tensor, labels: torch.Tensor | None
+    ) -> torch.Tensor:
+        """The noise ε in x_t = √ᾱ_t x_0 + √(1 − ᾱ_t) ε, "n c h w", as the network predicts it, not clamped.
+
+        `timestep`: int64 "n"; `labels`: int64 "n", −1 where not told; None without classes.
+        """
+        ...
+
+
+@runtime_checkable
+class Likelihood(Protocol):
+    """A model that knows the likelihood of an image."""
+
+    def log_likelihood(self, batch: Batch) -> torch.Tensor:
+        """Ln p(x) in nat, float "n"."""
+        ...
+
+
 class Generator(Protocol):
     """A recipe for a model."""
 
@@ -204,13 +230,37 @@ class Embedder(Protocol):
 
 
 class Attack(Protocol):
-    """Turns what an adversary may see into scores; verdicts are the judge's."""
+    """Turns what an adversary may see into scores; verdicts are the judge's.
+
+    A settings class may have a field `shadows: int`: that many shadow models are then trained for the attack,
+    and found in `World.shadows`.
+    """
 
     game: ClassVar[Game]
-    access: ClassVar[Access]
-    shadows: ClassVar[int]
 
-    def run(self, target: Target, world: World, rng: np.random.Generator) -> Scores: ...
+    @property
+    def access(self) -> Access:
+        """The most it asks of the release; the target refuses anything above."""
+        ...
+
+    @property
+    def holds(self) -> Holds:
+        """Which images of members the adversary is taken to hold."""
+        ...
+
+    @property
+    def labels(self) -> bool:
+        """Whether it may see the candidates' labels."""
+        ...
+
+    @property
+    def shadows(self) -> int:
+        """How many shadow models it needs; 0 for none."""
+        ...
+
+    def run(self, target: Target, world: World, rng: np.random.Generator) -> Scores:
+        """Score the candidates. Raises `NotApplicable` where the release offers no hold for the attack."""
+        ...
 
 
 class Metric(Protocol):

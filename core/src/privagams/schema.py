@@ -12,6 +12,7 @@ import attrs
 from privagams.component import Use
 from privagams.pipeline import (
     API,
+    AuditSettings,
     BudgetSettings,
     PluginSettings,
     PublicSettings,
@@ -33,7 +34,7 @@ def schema_text() -> str:
     registry = discover()
     tables = {
         "tiles": TileSettings, "split": SplitSettings, "public": PublicSettings, "budget": BudgetSettings,
-        "plugins": PluginSettings, "report": ReportSettings,
+        "audit": AuditSettings, "plugins": PluginSettings, "report": ReportSettings,
     }  # fmt: skip
     properties: dict[str, Any] = {
         "api": {"const": API},

@@ -18,7 +18,7 @@ from privagams.home import pseudonym
 from privagams.pipeline import Pipeline
 from privagams.reading.tiles import ImageFile
 
-_OPTIONAL = ("block", "section", "scanner", "site", "date")
+_OPTIONAL = ("block", "section", "scanner", "site", "date", "sex", "age")
 _SHOWN = 8
 _SMALL = 64 * 2**20
 _PROBES = 64

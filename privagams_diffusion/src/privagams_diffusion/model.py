@@ -107,6 +107,20 @@ class DiffusionModel(nn.Module):
             drawn[start : start + size] = self._sample(told, rng, lambda: progress(next(done), total))
         return drawn
 
+    def predict_noise(
+        self, noisy: torch.Tensor, timestep: torch.Tensor, labels: torch.Tensor | None
+    ) -> torch.Tensor:
+        """The noise in `noisy` as the network predicts it; see `roles.Denoising`."""
+        told = None
+        if self.space.classes:
+            given = torch.full_like(timestep, -1) if labels is None else labels
+            told = torch.where(given < 0, self.hidden, given)
+        output = self._denoise(noisy, timestep, told)
+        if self.settings.prediction == "epsilon":
+            return output
+        signal, spread = self._shares(timestep)
+        return signal * output + spread * noisy
+
     def _sample(self, told: torch.Tensor, rng: torch.Generator, tick: Callable[[], None]) -> np.ndarray:
         device = self.levels.device
         shape = (len(told), self.space.channels, self.space.size, self.space.size)

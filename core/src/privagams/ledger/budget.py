@@ -65,7 +65,7 @@ def refuse_beyond_budget(prepared: Prepared, missing: Sequence[Stage]) -> None:
 
 def planned_events(prepared: Prepared, stage: Stage) -> list[Any]:
     """The noisy sums that a training would make, as events for the accountant."""
-    from privagams.stages import build
+    from privagams.stage_inputs import build
     from privagams.training.noise_plan import Stretch, plan_noise
 
     patients = stage.settings["patients"]
