@@ -1,6 +1,7 @@
 """The kit catches: for each law a component that breaks it, and no other law, and is caught by that check alone."""
 
 import itertools
+import math
 import os
 import secrets
 
@@ -21,6 +22,7 @@ from privagams.testing import checks_for, worlds
 from privagams.testing.catalogue import law_of, remedy_of
 from privagams.testing.checking import try_law
 from privagams.testing.subject import Subject
+from privagams_dp import entropy
 from privagams_dp.dp_sgd import DpSgd
 from privagams_dp.noisy_sum import GaussianSum
 from privagams_dp.settings import DpSgdSettings
@@ -167,7 +169,7 @@ class SeesNothing(GoodEmbedder):
 
 
 class GoodAttack:
-    game, access, shadows = "linkage", Access.RELEASED, 0
+    game, access, holds, labels, shadows = "linkage", Access.RELEASED, "other images", False, 0
 
     def __init__(self, settings):
         pass
@@ -227,26 +229,20 @@ class TakesTheModel(GoodAttack):
 
 
 class GoodLossAttack:
-    game, access, shadows = "membership", Access.LOSS, 0
+    game, access, holds, labels, shadows = "membership", Access.LOSS, "training images", True, 0
 
     def __init__(self, settings):
         pass
 
     def run(self, target, world, rng):
-        model = target.model()
-        pixels = torch.from_numpy(world.candidates.read()).permute(0, 3, 1, 2).float() / 127.5 - 1
-        (phase,) = model.phases()
-        with torch.no_grad():
-            losses = (
-                phase.module({"pixels": pixels}, phase.draw(len(pixels), torch.Generator())).double().numpy()
-            )
+        losses = target.oracle.losses(world.candidates, draws=1, seed=0)
         owner = world.candidates.patient
         return Scores(np.array([-losses[owner == p].mean() for p in world.patients]))
 
 
 class ReadsWeights(GoodLossAttack):
     def run(self, target, world, rng):
-        target.model().state_dict()
+        target.oracle.model()
         return super().run(target, world, rng)
 
 
@@ -537,11 +533,14 @@ class HalfTheNoise(DpSgd):
 
 
 class SeededDoor(GaussianSum):
+    def __init__(self, *settings):
+        super().__init__(*settings)
+        self.rng = torch.Generator().manual_seed(7)
+
     def release(self):
         std, self._std = self._std, 0.0
         exact, self._std = super().release(), std
-        rng = torch.Generator().manual_seed(7)
-        return [t + std * torch.randn(t.shape, generator=rng) for t in exact]
+        return [t + std * torch.randn(t.shape, generator=self.rng) for t in exact]
 
 
 class SeededNoise(DpSgd):
@@ -558,6 +557,104 @@ class FixedDoor(GaussianSum):
 class FixedBatches(DpSgd):
     def noisy_sum(self, like, noise_multiplier, patients):
         return FixedDoor(like, self.clip_norm, noise_multiplier, self.sampling_rate(patients))
+
+
+class SteppedNoise(GaussianSum):
+    """Noise of the right size that is drawn once, for all sums."""
+
+    def __init__(self, *settings):
+        super().__init__(*settings)
+        self.noise = entropy.gaussian(self._total.shape, self._std)
+
+    def release(self):
+        self._std = 0.0
+        self._total += self.noise
+        return super().release()
+
+
+class UniformNoise(GaussianSum):
+    def release(self):
+        bits = np.frombuffer(os.urandom(4 * len(self._total)), dtype=np.uint32)
+        uniform = torch.from_numpy((bits + 0.5) / 2**32 - 0.5)
+        self._total += math.sqrt(12) * self._std * uniform
+        std, self._std = self._std, 0.0
+        exact, self._std = super().release(), std
+        return exact
+
+
+class StickyCoins(GaussianSum):
+    """One coin in ten is not flipped anew."""
+
+    before = np.empty(0, dtype=np.int64)
+
+    def sample(self, patients):
+        heads = np.zeros((2, patients), dtype=bool)
+        heads[0, super().sample(patients)] = True
+        heads[1, self.before] = True
+        kept = entropy.coins(patients, 0.1 if len(self.before) else 0.0)
+        heads[0, kept] = heads[1, kept]
+        self.before = np.flatnonzero(heads[0])
+        return self.before
+
+
+class SlightlyWeighted(GaussianSum):
+    """Every other patient is drawn a fifth more often, the rest a fifth less."""
+
+    def sample(self, patients):
+        often, seldom = (entropy.coins(patients, self._rate * factor) for factor in (1.2, 0.8))
+        return np.sort(np.concatenate([often[often % 2 == 0], seldom[seldom % 2 == 1]]))
+
+
+class CountingDoor(GaussianSum):
+    """Takes the rate from the number of patients in the data."""
+
+    def sample(self, patients):
+        return entropy.coins(patients, min(1.0, 32 / patients))
+
+
+class MeanDoor(GaussianSum):
+    """Gives the mean over those drawn, times the number expected."""
+
+    drawn = None
+
+    def sample(self, patients):
+        chosen = super().sample(patients)
+        self.drawn = max(len(chosen), 1) / (self._rate * patients)
+        return chosen
+
+    def release(self):
+        return [t / (self.drawn or 1.0) for t in super().release()]
+
+
+class OddDoor(DpSgd):
+    door = GaussianSum
+
+    def noisy_sum(self, like, noise_multiplier, patients):
+        return self.door(like, self.clip_norm, noise_multiplier, self.sampling_rate(patients))
+
+
+class WeightsPatients(OddDoor):
+    door = SlightlyWeighted
+
+
+class UniformlyNoisy(OddDoor):
+    door = UniformNoise
+
+
+class ReusesNoise(OddDoor):
+    door = SteppedNoise
+
+
+class ReusesCoins(OddDoor):
+    door = StickyCoins
+
+
+class CountsPatients(OddDoor):
+    door = CountingDoor
+
+
+class DividesByBatch(OddDoor):
+    door = MeanDoor
 
 
 # The cases
@@ -642,7 +739,12 @@ BROKEN = {
     "one_patient_moves_the_sum_by_the_clip_norm": [mechanism(ClipsEachTensor)],
     "noise_has_the_size_claimed": [mechanism(HalfTheNoise)],
     "noise_follows_no_seed": [mechanism(SeededNoise)],
-    "patients_are_drawn_at_the_rate_claimed": [mechanism(FixedBatches)],
+    "patients_are_drawn_at_the_rate_claimed": [mechanism(FixedBatches), mechanism(WeightsPatients)],
+    "noise_is_gaussian": [mechanism(UniformlyNoisy)],
+    "each_sum_has_noise_of_its_own": [mechanism(ReusesNoise)],
+    "each_step_draws_anew": [mechanism(ReusesCoins)],
+    "rate_follows_the_public_number": [mechanism(CountsPatients)],
+    "sum_is_not_divided_by_who_took_part": [mechanism(DividesByBatch)],
 }
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 from attrs import frozen
 
-from privagams.access import Access
+from privagams.access import Access, Scores
+from privagams.errors import AccessError, NotApplicable
 from privagams.records import Records
 from privagams.testing import worlds
 from privagams.testing.files import sample_file
@@ -47,10 +48,9 @@ def _embedder(subject: Subject, bench: Bench) -> Exercise:
 
 
 def _attack(subject: Subject, bench: Bench) -> Exercise:
-    attack = runnable(subject)
+    attack = subject.build()
     results, given = [], []
-    for kind in kinds(attack):
-        case = worlds.case("glass", kind, attack.access)
+    for case in cases(attack, "glass"):
         arrays: list[Any] = [
             case.world.patients,
             *(
@@ -60,8 +60,13 @@ def _attack(subject: Subject, bench: Bench) -> Exercise:
             ),
         ]
         before = [np.array(a) for a in arrays]
-        results.append(attack.run(case.target, case.world, np.random.default_rng(5)).values)
+        try:
+            results.append(attack.run(case.target, case.world, np.random.default_rng(5)).values)
+        except (NotApplicable, AccessError):
+            continue
         given += list(zip(before, arrays, strict=True))
+    if not results:
+        raise NotConcerned("the kit has no release for it")
     return Exercise(results, given)
 
 
@@ -105,17 +110,36 @@ def pictures(channels: int = 3, count: int = 5) -> np.ndarray:
     return worlds.images(worlds.people(count, rng), 1, rng, channels)
 
 
-def runnable(subject: Subject) -> Any:
-    """Build an attack that the kit can run."""
-    attack = subject.build()
-    if attack.shadows:
-        raise NotConcerned("it needs shadow models, which the kit does not train")
-    return attack
+def cases(attack: Any, secret: worlds.Secret, patients: int = 12) -> Iterator[worlds.Case]:
+    """A world for each kind of release, with the shadows and labels that the attack declares.
+
+    A kind on which the attack turns out not to be applicable is left out by `played`.
+    """
+    for kind in kinds(attack):
+        yield worlds.case(secret, kind, attack.access, patients, shadows=attack.shadows, labels=attack.labels)
+
+
+def played(
+    attack: Any, secret: worlds.Secret, patients: int = 12
+) -> Iterator[tuple[worlds.Case, np.ndarray]]:
+    """Each case with the scores that the attack gives; `NotConcerned` when it can be run on none."""
+    count, why = 0, ""
+    for case in cases(attack, secret, patients):
+        try:
+            found = attack.run(case.target, case.world, np.random.default_rng(5))
+        except (NotApplicable, AccessError) as error:
+            why = str(error)  # too much access is the business of the law about it
+            continue
+        assert isinstance(found, Scores), f"run: expected Scores, found {type(found).__name__}"
+        count += 1
+        yield case, np.asarray(found.values, dtype=np.float64)
+    if not count:
+        raise NotConcerned(f"the kit has no release for it: {why}")
 
 
 def kinds(attack: Any) -> tuple[worlds.Kind, ...]:
-    """The releases on which an attack is run: there is no model behind copies."""
-    return ("drawn",) if attack.access > Access.RELEASED else ("copies", "drawn")
+    """The releases on which an attack is run: there is no model behind copies, and no shadow of them."""
+    return ("drawn",) if attack.access > Access.RELEASED or attack.shadows else ("copies", "drawn")
 
 
 def metric_inputs(per_patient: int = 4) -> tuple[Any, Any, Any]:

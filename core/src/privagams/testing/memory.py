@@ -19,12 +19,14 @@ class Memory(nn.Module):
     """Draws its images again; its loss is the squared distance to the nearest of them (`roles.Trained`)."""
 
     images: torch.Tensor
+    levels: torch.Tensor
 
     def __init__(self, pixels: np.ndarray, note: Note) -> None:
         super().__init__()
         self._note = note
         scaled = torch.from_numpy(pixels).permute(0, 3, 1, 2).float() / 127.5 - 1
         self.images = nn.Parameter(scaled.contiguous())
+        self.levels = torch.linspace(0.999, 0.001, 1000)
 
     def phases(self) -> Sequence[Phase]:
         return [Phase("remember", self, _no_noise, steps=1, learning_rate=1e-3)]
@@ -32,8 +34,25 @@ class Memory(nn.Module):
     def forward(self, batch: Batch, noise: Noise) -> torch.Tensor:
         """Squared distance to the nearest memorised image, one per record, float "n"."""
         self._note(Access.LOSS, "the loss")
-        gaps = batch["pixels"].flatten(1)[:, None] - self.images.flatten(1)
-        return gaps.square().mean(2).amin(1)
+        return self._gaps(batch["pixels"]).amin(1)
+
+    def predict_noise(
+        self, noisy: torch.Tensor, timestep: torch.Tensor, labels: torch.Tensor | None
+    ) -> torch.Tensor:
+        """As if the memorised image nearest to `noisy` were under the noise (`roles.Denoising`)."""
+        self._note(Access.LOSS, "the noise prediction")
+        level = self.levels[timestep][:, None, None, None]
+        image = self.images.detach()[self._gaps(noisy / level.sqrt()).argmin(1)]
+        return (noisy - level.sqrt() * image) / (1 - level).sqrt()
+
+    def log_likelihood(self, batch: Batch) -> torch.Tensor:
+        """Up to a constant, of a narrow Gaussian about each memorised image (`roles.Likelihood`)."""
+        self._note(Access.LOSS, "the likelihood")
+        return -batch["pixels"][0].numel() * self._gaps(batch["pixels"]).amin(1)
+
+    def _gaps(self, pixels: torch.Tensor) -> torch.Tensor:
+        """Mean squared difference to every memorised image, "n images"."""
+        return torch.cdist(pixels.flatten(1), self.images.flatten(1)).square() / pixels[0].numel()
 
     def sample(self, labels: np.ndarray, rng: torch.Generator, progress: Progress) -> np.ndarray:
         self._note(Access.QUERY, "further images")

@@ -10,9 +10,9 @@ from collections.abc import Callable
 from typing import Any, Literal
 
 import numpy as np
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 
-from privagams.access import Access, Target, World
+from privagams.access import Access, Shadow, Target, World
 from privagams.component import Use
 from privagams.errors import PluginError
 from privagams.plugins import discover
@@ -39,6 +39,8 @@ class Case:
     """Whether the release was made from the candidate patient, bool "k"."""
     owner: np.ndarray | None
     """Position in `world.patients` of the patient behind each released group; None for drawn images."""
+    label: np.ndarray
+    """Index in `CLASSES` of each candidate patient's label, int "k"; hidden from attacks on attributes."""
     seen: list[tuple[Access, str]] = field(factory=list)
     """What was asked of the model, and which access that takes."""
 
@@ -64,34 +66,73 @@ def records(pixels: np.ndarray, patient: np.ndarray, label: np.ndarray) -> Recor
 
 
 def case(
-    secret: Secret, kind: Kind, access: Access = Access.RELEASED, patients: int = 12, seed: int = 11
+    secret: Secret,
+    kind: Kind,
+    access: Access = Access.RELEASED,
+    patients: int = 12,
+    seed: int = 11,
+    shadows: int = 0,
+    labels: bool = True,
 ) -> Case:
-    """Make a world of `patients`, half of them members, and a release of the given kind and secret."""
+    """Make a world of `patients`, half of them members, and a release of the given kind and secret.
+
+    `shadows` releases more are made by the same recipe from other halves. Without `labels` the candidates'
+    are hidden.
+    """
     rng = np.random.default_rng(seed)
     names = np.array(sorted(rng.bytes(6).hex() for _ in range(patients)))
-    member = np.zeros(patients, dtype=bool)
-    member[rng.permutation(patients)[: patients // 2]] = True
+    member = _half(patients, rng)
     everyone = people(patients, rng)
     known = images(everyone, 2, rng)
     shuffled = rng.permutation(len(known))
     owner = np.repeat(np.arange(patients), 2)[shuffled]
     candidates = records(known[shuffled], names[owner], np.array(CLASSES)[owner % 2])
-    behind = np.flatnonzero(member)
-    source = known[np.isin(np.repeat(np.arange(patients), 2), behind)]
-    if secret == "null":
-        source = images(people(len(behind), rng), 2, rng)
-    shown = np.clip(source.astype(np.int16) + rng.integers(-2, 3, source.shape), 0, 255).astype(np.uint8)
+    if not labels:
+        candidates = evolve(candidates, table={n: c for n, c in candidates.table.items() if n != "label"})
+    shown = _shown(known, member, secret, rng)
     strangers = people(max(4, patients // 3), rng)
     reference = records(
         images(strangers, 2, rng),
         np.repeat([f"r{i}" for i in range(len(strangers))], 2),
         np.repeat(np.array(CLASSES)[np.arange(len(strangers)) % 2], 2),
     )
-    world = World(candidates, names, reference, (), embedding())
     seen: list[tuple[Access, str]] = []
+    behind = np.flatnonzero(member)
     released, groups = _released(shown, np.repeat(behind, 2), kind, rng)
-    target = Target(released, access, groups, _model(shown, access, seen))
-    return Case(target, world, member, behind if kind == "copies" else None, seen)
+    target = Target(released, access, groups, _model(shown, access, seen), CLASSES)
+    made = [_shadow(known, patients, secret, access, rng) for _ in range((shadows + 1) // 2)]
+    both = tuple(shadow for pair in made for shadow in pair)[:shadows]
+    world = World(candidates, names, reference, both, embedding(), CLASSES)
+    truth = np.arange(patients) % 2
+    return Case(target, world, member, behind if kind == "copies" else None, truth, seen)
+
+
+def _half(patients: int, rng: np.random.Generator) -> np.ndarray:
+    member = np.zeros(patients, dtype=bool)
+    member[rng.permutation(patients)[: patients // 2]] = True
+    return member
+
+
+def _shown(known: np.ndarray, member: np.ndarray, secret: Secret, rng: np.random.Generator) -> np.ndarray:
+    """What a release of these members shows: nearly their images, or other people's."""
+    source = known[np.repeat(member, 2)]
+    if secret == "null":
+        source = images(people(int(member.sum()), rng), 2, rng)
+    grain = rng.integers(-2, 3, source.shape)
+    return np.clip(source.astype(np.int16) + grain, 0, 255).astype(np.uint8)
+
+
+def _shadow(
+    known: np.ndarray, patients: int, secret: Secret, access: Access, rng: np.random.Generator
+) -> tuple[Shadow, Shadow]:
+    """Two shadows, of one half of the patients and of the other."""
+    half = _half(patients, rng)
+    made = []
+    for member in (half, ~half):
+        shown = _shown(known, member, secret, rng)
+        released, _ = _released(shown, np.repeat(np.flatnonzero(member), 2), "drawn", rng)
+        made.append(Shadow(released, member, access, _model(shown, access, []), CLASSES))
+    return made[0], made[1]
 
 
 def _released(

@@ -9,6 +9,7 @@ class Nearest:
     """Scores are negated distances between coarse colours: higher is believed more."""
 
     game, access, shadows = "linkage", Access.RELEASED, 0
+    holds, labels = "other images", False
 
     def __init__(self, cells: int) -> None:
         self.cells = cells

@@ -10,11 +10,11 @@ import numpy as np
 from attrs import evolve
 from scipy.stats import rankdata
 
-from privagams.access import Access, Scores, World
-from privagams.errors import AccessError
+from privagams.access import Access, Holds, World
+from privagams.errors import AccessError, NotApplicable
 from privagams.roles import Game
 from privagams.testing import worlds
-from privagams.testing.exercises import kinds, runnable
+from privagams.testing.exercises import cases, kinds, played
 from privagams.testing.subject import Bench, NotConcerned, Subject
 
 _PATIENTS = 160
@@ -24,31 +24,39 @@ _NEAR = 1e-6
 
 
 def check_declares_game_and_access(subject: Subject, bench: Bench) -> None:
-    """`game`, `access` and `shadows` are declared, as values that the core knows.
+    """`game`, `access`, `holds`, `labels` and `shadows` are declared, as values that the core knows.
 
-    If this fails, set them on the class: `game = "linkage"`, `access = Access.RELEASED`, `shadows = 0`.
+    If this fails, set them on the class: `game = "linkage"`, `access = Access.RELEASED`,
+    `holds = "other images"`, `labels = False`, `shadows = 0`. How many shadows it needs comes from a field
+    `shadows: int` of its settings class.
     """
     attack = subject.build()
     assert attack.game in get_args(Game), f"game {attack.game!r}: expected one of {', '.join(get_args(Game))}"
     assert isinstance(attack.access, Access), f"access {attack.access!r}: expected a member of Access"
+    assert attack.holds in get_args(Holds), (
+        f"holds {attack.holds!r}: expected one of {', '.join(get_args(Holds))}"
+    )
+    assert type(attack.labels) is bool, f"labels {attack.labels!r}: expected True or False"
     assert type(attack.shadows) is int and attack.shadows >= 0, f"shadows {attack.shadows!r}"
+    asked = getattr(subject.structured(), "shadows", 0)
+    assert attack.shadows == asked, f"needs {attack.shadows} shadows, its settings ask for {asked}"
 
 
 def check_one_finite_score_per_candidate(subject: Subject, bench: Bench) -> None:
-    """Scores are finite, one for each candidate patient; in linkage of copies a row of them for each group.
+    """Scores are finite, one for each candidate patient; in linkage of copies a row of them for each group,
+    and for an attribute one for each of its options.
 
     If this fails, replace inf and nan by a number that sorts as you mean it, and average over a patient's
     images.
     """
-    attack = runnable(subject)
-    for kind in kinds(attack):
-        case = worlds.case("glass", kind, attack.access)
-        scores = _run(attack, case)
+    attack = subject.build()
+    for case, scores in played(attack, "glass"):
         expected: tuple[int, ...] = (len(case.world.patients),)
         if case.target.groups is not None and attack.game == "linkage":
             expected = (case.target.groups, *expected)
-        assert scores.shape == expected, f"{kind}: expected shape {expected}, found {scores.shape}"
-        assert np.isfinite(scores).all(), f"{kind}: not finite"
+        found = scores.shape[:1] if attack.game == "attribute" and scores.ndim == 2 else scores.shape
+        assert found == expected, f"expected shape {expected}, found {scores.shape}"
+        assert np.isfinite(scores).all(), "not finite"
 
 
 def check_permuting_candidates_permutes_scores(subject: Subject, bench: Bench) -> None:
@@ -56,19 +64,20 @@ def check_permuting_candidates_permutes_scores(subject: Subject, bench: Bench) -
 
     If this fails, look each patient up in `world.patients`; do not sort, and do not count on how images lie.
     """
-    attack = runnable(subject)
-    for kind in kinds(attack):
-        case = worlds.case("glass", kind, attack.access)
+    attack = subject.build()
+    for case, scores in played(attack, "glass"):
         rng = np.random.default_rng(3)
         order = rng.permutation(len(case.world.patients))
         images = rng.permutation(len(case.world.candidates))
         world = evolve(
-            case.world, patients=case.world.patients[order], candidates=case.world.candidates.take(images)
+            case.world,
+            patients=case.world.patients[order],
+            candidates=case.world.candidates.take(images),
+            shadows=[evolve(shadow, member=shadow.member[order]) for shadow in case.world.shadows],
         )
-        gap = _gap(_run(attack, case)[..., order], _run(attack, case, world))
-        assert gap < _NEAR, (
-            f"{kind}: scores differ by {gap:.2g} of their spread when candidates change places"
-        )
+        along = 0 if attack.game == "attribute" else -1
+        gap = _gap(scores.take(order, axis=along), _run(attack, case, world))
+        assert gap < _NEAR, f"scores differ by {gap:.2g} of their spread when candidates change places"
 
 
 def check_group_is_scored_by_itself(subject: Subject, bench: Bench) -> None:
@@ -77,16 +86,20 @@ def check_group_is_scored_by_itself(subject: Subject, bench: Bench) -> None:
     The judge's bound on ε counts each guess as one made from its patient's release only. If this fails, do
     not compare groups with each other, and scale by the adversary's own images.
     """
-    attack = runnable(subject)
+    attack = subject.build()
     if attack.game != "linkage" or "copies" not in kinds(attack):
         raise NotConcerned("it links no copies")
-    case = worlds.case("glass", "copies", attack.access)
-    others = case.target.released.table["group"] != 0
-    pixels = np.array(case.target.released.pixels)
-    pixels[others] = 255 - pixels[others][:, ::-1]
-    target = evolve(case.target, released=evolve(case.target.released, pixels=pixels))
-    gap = _gap(_run(attack, case)[0], _run(attack, evolve(case, target=target))[0])
-    assert gap < _NEAR, f"a group's scores change by {gap:.2g} of their spread with the other groups' images"
+    for case, scores in played(attack, "glass"):
+        if case.owner is None:
+            continue
+        others = case.target.released.table["group"] != 0
+        pixels = np.array(case.target.released.pixels)
+        pixels[others] = 255 - pixels[others][:, ::-1]
+        target = evolve(case.target, released=evolve(case.target.released, pixels=pixels))
+        gap = _gap(scores[0], _run(attack, evolve(case, target=target))[0])
+        assert gap < _NEAR, (
+            f"a group's scores change by {gap:.2g} of their spread with the other groups' images"
+        )
 
 
 def check_null_release_gives_chance(subject: Subject, bench: Bench) -> None:
@@ -95,9 +108,9 @@ def check_null_release_gives_chance(subject: Subject, bench: Bench) -> None:
     If this fails, the attack has found a difference between candidates, not a leak; or it uses the same thing
     twice.
     """
-    for kind, auc in _accuracy(subject, "null"):
-        assert abs(auc - 0.5) <= _margin(kind), (
-            f"{kind}: AUC {auc:.3f} on the null release, expected 0.5 within {_margin(kind):.3f}"
+    for case, auc in _accuracy(subject, "null"):
+        assert abs(auc - 0.5) <= _margin(case), (
+            f"AUC {auc:.3f} on the null release, expected 0.5 within {_margin(case):.3f}"
         )
 
 
@@ -106,9 +119,9 @@ def check_glass_release_is_seen_through(subject: Subject, bench: Bench) -> None:
 
     If this fails, look at the scores' sign: higher must mean believed more.
     """
-    for kind, auc in _accuracy(subject, "glass"):
-        assert auc > 0.5 + _margin(kind), (
-            f"{kind}: AUC {auc:.3f} on the glass release, expected more than {0.5 + _margin(kind):.3f}"
+    for case, auc in _accuracy(subject, "glass"):
+        assert auc > 0.5 + _margin(case), (
+            f"AUC {auc:.3f} on the glass release, expected more than {0.5 + _margin(case):.3f}"
         )
 
 
@@ -117,22 +130,22 @@ def check_nothing_above_the_declared_access(subject: Subject, bench: Bench) -> N
 
     If this fails, declare the access that the message names.
     """
-    attack = runnable(subject)
-    for kind in kinds(attack):
-        case = worlds.case("glass", kind, attack.access)
+    attack = subject.build()
+    for case in cases(attack, "glass"):
         try:
             attack.run(case.target, case.world, np.random.default_rng(5))
+        except NotApplicable:
+            continue
         except AccessError as error:
-            raise AssertionError(f"{kind}: {error}") from error
+            raise AssertionError(str(error)) from error
         above = sorted(
             {f"{what} ({level.name.lower()})" for level, what in case.seen if level > attack.access}
         )
-        assert not above, f"{kind}: declared {attack.access.name.lower()!r} and used {', '.join(above)}"
+        assert not above, f"declared {attack.access.name.lower()!r} and used {', '.join(above)}"
 
 
 def _run(attack: Any, case: worlds.Case, world: World | None = None) -> np.ndarray:
     scores = attack.run(case.target, world or case.world, np.random.default_rng(5))
-    assert isinstance(scores, Scores), f"run: expected Scores, found {type(scores).__name__}"
     return np.asarray(scores.values, dtype=np.float64)
 
 
@@ -141,15 +154,15 @@ def _gap(one: np.ndarray, other: np.ndarray) -> float:
     return float(np.abs(one - other).max() / (np.ptp(one) + 1e-12))
 
 
-def _accuracy(subject: Subject, secret: worlds.Secret) -> list[tuple[worlds.Kind, float]]:
-    attack = runnable(subject)
-    if attack.game not in ("linkage", "membership"):
-        raise NotConcerned(f"the kit knows no truth for the game {attack.game!r}")
+def _accuracy(subject: Subject, secret: worlds.Secret) -> list[tuple[worlds.Case, float]]:
+    """How often the attack is right about who is behind a release, on each kind of it."""
+    attack = subject.build()
     found = []
-    for kind in kinds(attack):
-        case = worlds.case(secret, kind, attack.access, _PATIENTS)
-        scores = _run(attack, case)
-        found.append((kind, _linked(scores, case) if scores.ndim == 2 else _separated(scores, case.member)))
+    for case, scores in played(attack, secret, _PATIENTS):
+        if attack.game == "attribute":
+            # Right about members, whose images were shown, rather than about others.
+            scores = scores[np.arange(len(scores)), case.label] - scores.mean(axis=1)
+        found.append((case, _linked(scores, case) if scores.ndim == 2 else _separated(scores, case.member)))
     return found
 
 
@@ -167,9 +180,9 @@ def _separated(scores: np.ndarray, member: np.ndarray) -> float:
     return float(above / (inside * outside))
 
 
-def _margin(kind: worlds.Kind) -> float:
+def _margin(case: worlds.Case) -> float:
     """Five standard deviations of the figure when the attack knows nothing."""
     half = _PATIENTS // 2
-    if kind == "copies":
+    if case.owner is not None:
         return _SIGMAS * math.sqrt(1 / 12 / half)
     return _SIGMAS * math.sqrt((_PATIENTS + 1) / (12 * half * half))

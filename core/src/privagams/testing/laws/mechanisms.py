@@ -18,6 +18,8 @@ _STEPS = 20
 _ENTRIES = 20_000
 _DRAWS = 400
 _SIGMAS = 5
+_CHANCE = 1e-7
+"""How often a sound component may fail a test of its noise's distribution."""
 _NO_NOISE = 1e-12
 _SLACK = 1e-4
 """Share of the clip norm allowed for sums in float32."""
@@ -74,11 +76,12 @@ def check_event_tells_what_is_done(subject: Subject, bench: Bench) -> None:
     """
     mechanism = subject.build()
     rate = mechanism.sampling_rate(_PATIENTS)
-    spent = spending([mechanism.event(3.0, 7, _PATIENTS)])
-    found = {(cost.rate, cost.noise): count for cost, count in spent.items()}
-    assert found == {(rate, 3.0): 7}, (
-        f"expected 7 sums at rate {rate:g} and noise 3, the event states {found}"
-    )
+    for steps in (7, 5000):
+        spent = spending([mechanism.event(3.0, steps, _PATIENTS)])
+        found = {(cost.rate, cost.noise): count for cost, count in spent.items()}
+        assert found == {(rate, 3.0): steps}, (
+            f"expected {steps} sums at rate {rate:g} and noise 3, the event states {found}"
+        )
 
 
 def check_one_patient_moves_the_sum_by_the_clip_norm(subject: Subject, bench: Bench) -> None:
@@ -107,6 +110,23 @@ def check_one_patient_moves_the_sum_by_the_clip_norm(subject: Subject, bench: Be
             )
 
 
+def check_sum_is_not_divided_by_who_took_part(subject: Subject, bench: Bench) -> None:
+    """With the noise off, k patients with one short vector each sum to k times it, however many were drawn.
+
+    If this fails, release the sum itself: what divides it must be public, and the loop does that.
+    """
+    mechanism = subject.build()
+    short = torch.full((1, 4), mechanism.clip_norm / 8)
+    for patients in (1, 3, 9):
+        door = mechanism.noisy_sum([torch.zeros(4)], _NO_NOISE, _PATIENTS)
+        door.sample(_PATIENTS)
+        for _ in range(patients):
+            door.add([short])
+        (found,) = door.release()
+        share = float((found / (patients * short[0])).mean())
+        assert abs(share - 1) <= _SLACK, f"{patients} equal vectors sum to {share * patients:.4g} times one"
+
+
 def check_noise_has_the_size_claimed(subject: Subject, bench: Bench) -> None:
     """A sum to which nobody was added holds noise of standard deviation multiplier × clip norm; so does the
     next.
@@ -121,6 +141,47 @@ def check_noise_has_the_size_claimed(subject: Subject, bench: Bench) -> None:
         assert abs(ratio - 1) <= _SIGMAS / math.sqrt(2 * _ENTRIES), (
             f"{turn} sum: {ratio:.4f} of the noise claimed"
         )
+
+
+def check_noise_is_gaussian(subject: Subject, bench: Bench) -> None:
+    """The noise is distributed as the accountant takes it to be, in its middle and in its tails.
+
+    If this fails, draw normal noise, or state the cost of the noise that is drawn.
+    """
+    from scipy.stats import kstest
+
+    mechanism = subject.build()
+    (found,) = mechanism.noisy_sum([torch.zeros(_ENTRIES)], 2.0, _PATIENTS).release()
+    noise = found.double().numpy()
+    noise /= noise.std()
+    chance = kstest(noise, "norm").pvalue
+    assert chance >= _CHANCE, f"the distribution differs from the normal one (p = {chance:.1g})"
+    # E x⁴ = 3 with variance 96 for a standard normal x; dividing by the deviation found leaves 24.
+    fourth = float((noise**4).mean())
+    assert abs(fourth - 3) <= (_SIGMAS + 2) * math.sqrt(24 / _ENTRIES), (
+        f"the noise's fourth moment is {fourth:.3f}, the normal one's 3"
+    )
+
+
+def check_each_sum_has_noise_of_its_own(subject: Subject, bench: Bench) -> None:
+    """Noise does not come back: neither from one sum to the next, nor from one entry to another.
+
+    If this fails, draw the noise in `release`, anew for every entry.
+    """
+    mechanism = subject.build()
+    door = mechanism.noisy_sum([torch.zeros(_ENTRIES)], 2.0, _PATIENTS)
+    sums = [door.release()[0].double().numpy() for _ in range(3)]
+    spectra = [np.fft.rfft(total / np.linalg.norm(total)) for total in sums]
+    limit = (_SIGMAS + 2) / math.sqrt(_ENTRIES)
+    for first, one in enumerate(spectra):
+        for second in range(first, len(spectra)):
+            alike = np.fft.irfft(one * spectra[second].conj(), n=_ENTRIES)
+            if first == second:
+                alike[0] = 0  # each entry equals itself
+            place = int(np.abs(alike).argmax())
+            assert abs(alike[place]) <= limit, (
+                f"noise of sums {first + 1} and {second + 1} correlates by {alike[place]:.3f}, {place} entries apart"
+            )
 
 
 def check_noise_follows_no_seed(subject: Subject, bench: Bench) -> None:
@@ -150,25 +211,73 @@ def check_patients_are_drawn_at_the_rate_claimed(subject: Subject, bench: Bench)
     """
     mechanism = subject.build()
     rate = mechanism.sampling_rate(_PATIENTS)
-    door = mechanism.noisy_sum([torch.zeros(1)], 1.0, _PATIENTS)
-    taken = np.zeros((_DRAWS, _PATIENTS))
-    for row in taken:
-        chosen = np.asarray(door.sample(_PATIENTS))
-        assert len(np.unique(chosen)) == len(chosen), "a patient is drawn twice in one step"
-        row[chosen] = 1
+    taken = _draws(mechanism)
     spread = math.sqrt(rate * (1 - rate) / taken.size)
     assert abs(taken.mean() - rate) <= _SIGMAS * spread + 1e-12, (
         f"drawn at {taken.mean():.4f}, claimed {rate:.4f}"
     )
-    each = np.abs(taken.mean(axis=0) - rate).max()
-    assert each <= (_SIGMAS + 1) * math.sqrt(rate * (1 - rate) / _DRAWS) + 1e-12, (
-        "one patient is drawn at another rate"
+    if rate == 1:
+        return
+    gaps = (taken.mean(axis=0) - rate) / math.sqrt(rate * (1 - rate) / _DRAWS)
+    worst = int(np.abs(gaps).argmax())
+    # Σ gaps² is χ² with as many degrees as patients: many small differences show as well as a large one.
+    assert np.square(gaps).sum() <= _PATIENTS + (_SIGMAS + 1) * math.sqrt(2 * _PATIENTS), (
+        f"patients are drawn at different rates, one of them at {taken[:, worst].mean():.4f}, claimed {rate:.4f}"
     )
     expected = _PATIENTS * rate * (1 - rate)
     variance = taken.sum(axis=1).var()
     assert abs(variance - expected) <= (_SIGMAS + 1) * expected * math.sqrt(2 / _DRAWS), (
         f"the number drawn varies by {variance:.2f}, independent coins by {expected:.2f}"
     )
+
+
+def check_each_step_draws_anew(subject: Subject, bench: Bench) -> None:
+    """Who takes part in one step tells nothing of who takes part in the next ones.
+
+    If this fails, flip new coins in every step; walking through shuffled patients is not what the accountant
+    prices.
+    """
+    mechanism = subject.build()
+    rate = mechanism.sampling_rate(_PATIENTS)
+    if rate == 1:
+        return
+    taken = _draws(mechanism)
+    # By each patient's own mean: patients of different rates break another law.
+    centred = (taken - taken.mean(axis=0)) / math.sqrt(rate * (1 - rate))
+    for lag in range(1, 11):
+        products = centred[lag:] * centred[:-lag]
+        found = float(products.mean())
+        assert abs(found) <= (_SIGMAS + 1) / math.sqrt(products.size), (
+            f"taking part correlates by {found:.3f} with taking part {lag} steps later"
+        )
+
+
+def check_rate_follows_the_public_number(subject: Subject, bench: Bench) -> None:
+    """The sampling rate is that of the public number of patients, however many patients the data hold.
+
+    If this fails, take the rate when the sum is opened, from its argument `patients`; never count in `sample`.
+    """
+    mechanism = subject.build()
+    rate = mechanism.sampling_rate(_PATIENTS)
+    for held in (_PATIENTS // 2, 3 * _PATIENTS):
+        door = mechanism.noisy_sum([torch.zeros(1)], 1.0, _PATIENTS)
+        found = sum(len(door.sample(held)) for _ in range(_DRAWS)) / (_DRAWS * held)
+        spread = math.sqrt(rate * (1 - rate) / (_DRAWS * held))
+        assert abs(found - rate) <= _SIGMAS * spread + 1e-12, (
+            f"with {held} patients in the data they are drawn at {found:.4f}, "
+            f"claimed {rate:.4f} for {_PATIENTS} in public"
+        )
+
+
+def _draws(mechanism: Any) -> np.ndarray:
+    """Who was drawn in each of many steps, 0 or 1, "draws patients"."""
+    door = mechanism.noisy_sum([torch.zeros(1)], 1.0, _PATIENTS)
+    taken = np.zeros((_DRAWS, _PATIENTS))
+    for row in taken:
+        chosen = np.asarray(door.sample(_PATIENTS))
+        assert len(np.unique(chosen)) == len(chosen), "a patient is drawn twice in one step"
+        row[chosen] = 1
+    return taken
 
 
 def _steps(mechanism: Any) -> int:
