@@ -137,6 +137,15 @@ def check(name: str, settings: tuple[str, ...], sample: Path | None) -> int:
 
 
 @cli.command()
+@click.option("--json", "as_json", is_flag=True, help="For programs.")
+def selftest(as_json: bool) -> int:
+    """Check attacks and judge on problems whose answers are known; takes less than a minute."""
+    from privagams.selftest import show_selftest
+
+    return show_selftest(as_json)
+
+
+@cli.command()
 @click.argument("dataset", required=False)
 @click.option("--json", "as_json", is_flag=True, help="For programs.")
 def ledger(dataset: str | None, as_json: bool) -> int:

@@ -35,7 +35,7 @@ def _copy(prepared: Prepared, release: ReleaseSettings, target: Path) -> Path:
     from privagams.report.cards import data_card, model_card
     from privagams.report.interface import as_object
     from privagams.reporting import build_report
-    from privagams.stages import open_released
+    from privagams.stage_inputs import open_released
 
     partial = target.with_name(f".{target.name}.partial")
     if partial.exists():

@@ -92,18 +92,20 @@ class _Planner:
             for stage in self._release(release, data):
                 yield stage
             released.append(stage)
+        shadows = {r.release: list(self._shadows(r, data)) for r in released if r.settings["of"] == "drawn"}
+        for made in shadows.values():
+            yield from made
         embeds: dict[tuple[str, str], Stage] = {}
-        for embedder in self._embedders():
-            for source in (tile, *(r for r in released if r.settings["of"] == "drawn")):
-                stage = self._stage(
-                    "embed", f"embed {source.release or 'images'} with {embedder.name}",
-                    {"embedder": _plain(embedder)}, [("embedders", embedder)], inputs={"records": source.artifact},
-                    release=source.release,
-                )  # fmt: skip
-                embeds[digest(_plain(embedder)), source.artifact] = stage
+        for embedder, for_shadows in self._embedders():
+            sources = [tile, *(r for r in released if r.settings["of"] == "drawn")]
+            sources += [s for made in shadows.values() for s in made] if for_shadows else []
+            for source in sources:
+                embeds[digest(_plain(embedder)), source.artifact] = stage = self._embed(source, embedder)
                 yield stage
         for stage in released:
-            yield from self._judged(stage, tile, data, embeds)
+            yield from self._judged(stage, tile, data, embeds, shadows.get(stage.release, []))
+        if p.attacks:
+            yield from self._calibration(data)
 
     def _release(self, release: ReleaseSettings, data: Mapping[str, str]) -> Iterator[Stage]:
         seed = self.pipeline.seed if release.seed is None else release.seed
@@ -123,40 +125,105 @@ class _Planner:
             fit |= {"mechanism": _plain(release.mechanism), "release": release.name}
         made = self._stage("fit", f"fit {release.name}", fit, components, data, release.name, seed)
         yield made
-        settings |= {"images": release.images, "classes": dict(self.pipeline.public.classes)}
+        settings |= {
+            "images": release.images, "classes": list(self.pipeline.classes),
+            "shares": dict(self.pipeline.public.classes),
+        }  # fmt: skip
         inputs = {"fit": made.artifact, "records": data["records"]}
         yield self._stage(
             "release", f"draw {release.name}", settings | {"generator": fit["generator"]}, components, inputs,
             release.name, seed,
         )  # fmt: skip
 
-    def _embedders(self) -> list[Use]:
-        found = {}
+    def _shadows(self, released: Stage, data: Mapping[str, str]) -> Iterator[Stage]:
+        """As many shadows of a release as the attack that needs most; all attacks share them."""
+        release = next(r for r in self.pipeline.releases if r.name == released.release)
+        assert release.generator is not None
+        components = [("generators", release.generator)]
+        mechanism = None
+        if release.mechanism is not None:
+            components.append(("mechanisms", release.mechanism))
+            mechanism = _plain(release.mechanism)
+        kept = {name: released.settings[name] for name in ("generator", "images", "classes", "shares")}
+        for number in range(
+            max((shadows_of(use, self.registry) for use in self.pipeline.attacks), default=0)
+        ):
+            settings = {
+                **kept, "mechanism": mechanism, "patients": self.pipeline.public_members, "shadow": number,
+            }  # fmt: skip
+            yield self._stage(
+                "shadow", f"shadow {number + 1} of {release.name}", settings, components,
+                {**data, "release": released.artifact}, release.name, released.seed,
+            )  # fmt: skip
+
+    def _embedders(self) -> list[tuple[Use, bool]]:
+        """Each embedder that an attack or a metric refers to, and whether an attack with shadows does."""
+        found: dict[str, tuple[Use, bool]] = {}
         for role, uses in (("attacks", self.pipeline.attacks), ("metrics", self.pipeline.metrics)):
             for use in uses:
+                shadowed = role == "attacks" and shadows_of(use, self.registry) > 0
                 for inner in embedders_of(role, use, self.registry):
-                    found[digest(_plain(inner))] = inner
+                    name = digest(_plain(inner))
+                    found[name] = (inner, shadowed or found.get(name, (inner, False))[1])
         return list(found.values())
 
+    def _embed(self, source: Stage, embedder: Use) -> Stage:
+        of = {"tile": "images", "shadow": source.name}.get(source.verb, source.release)
+        return self._stage(
+            "embed", f"embed {of} with {embedder.name}", {"embedder": _plain(embedder)},
+            [("embedders", embedder)], inputs={"records": source.artifact}, release=source.release,
+        )  # fmt: skip
+
     def _judged(
-        self, released: Stage, tile: Stage, data: Mapping[str, str], embeds: Mapping[tuple[str, str], Stage]
+        self,
+        released: Stage,
+        tile: Stage,
+        data: Mapping[str, str],
+        embeds: Mapping[tuple[str, str], Stage],
+        shadows: Sequence[Stage],
     ) -> Iterator[Stage]:
         for verb, role, uses in (
             ("attack", "attacks", self.pipeline.attacks),
             ("measure", "metrics", self.pipeline.metrics),
         ):
-            for use in uses:
+            for use, title in zip(uses, titles(uses, self.registry), strict=True):
                 inputs = {**data, "release": released.artifact}
+                needed = shadows[: shadows_of(use, self.registry)] if verb == "attack" else []
+                inputs |= {f"shadow:{number}": stage.artifact for number, stage in enumerate(needed)}
+                # Copies are a view of the tiles, and so are their features.
+                sources = [tile, released, *needed] if released.settings["of"] == "drawn" else [tile]
                 for inner in embedders_of(role, use, self.registry):
                     name = digest(_plain(inner))
-                    # Copies are a view of the tiles, and so are their features.
-                    for source in (tile, released) if released.settings["of"] == "drawn" else (tile,):
+                    for source in sources:
                         inputs[f"embed:{name}:{source.artifact}"] = embeds[name, source.artifact].artifact
                 settings = {"use": _plain(use), "classes": list(self.pipeline.classes)}
                 yield self._stage(
-                    verb, f"{verb} {released.release} with {use.name}", settings, [(role, use)], inputs,
+                    verb, f"{verb} {released.release} with {title}", settings, [(role, use)], inputs,
                     released.release,
                 )  # fmt: skip
+
+    def _calibration(self, data: Mapping[str, str]) -> Iterator[Stage]:
+        """What tells whether attacks and judge can be believed: known answers, blind baselines, canaries."""
+        components = [("attacks", use) for use in self.pipeline.attacks]
+        yield self._stage("selftest", "self-test", {"core": __version__}, components)
+        for holds, trained in (("training images", True), ("other images", False)):
+            yield self._stage(
+                "blind", f"blind baseline on {holds}",
+                {"holds": holds, "trained": trained, "classes": list(self.pipeline.classes)}, [], data,
+            )  # fmt: skip
+        canaries = self.pipeline.audit.canaries
+        for release in self.pipeline.releases if canaries else ():
+            if release.mechanism is None or release.generator is None:
+                continue
+            settings = {
+                "generator": _plain(release.generator), "mechanism": _plain(release.mechanism),
+                "classes": list(self.pipeline.classes), "patients": self.pipeline.public_members,
+                "canaries": canaries,
+            }  # fmt: skip
+            yield self._stage(
+                "audit", f"audit the mechanism of {release.name}", settings,
+                [("generators", release.generator), ("mechanisms", release.mechanism)], data, release.name,
+            )  # fmt: skip
 
     def _stage(
         self, verb: str, name: str, settings: Mapping[str, Any], components: Sequence[tuple[str, Use]],
@@ -191,6 +258,43 @@ def embedders_of(role: str, use: Use, registry: Registry) -> list[Use]:
             value = use.settings[spec.name]
             found.append(filled(Use(value["use"], {k: v for k, v in value.items() if k != "use"}), registry))
     return found
+
+
+def titles(uses: Sequence[Use], registry: Registry) -> list[str]:
+    """A name for each attack or metric: the component's, and where one is used more than once, what is set."""
+    made = []
+    for use in uses:
+        others = [other for other in uses if other.name == use.name]
+        told = [
+            f"{key} = {value}"
+            for key, value in use.settings.items()
+            if any(other.settings.get(key) != value for other in others)
+            and not _is_default(use, key, registry)
+        ]
+        made.append(f"{use.name} ({', '.join(told)})" if told else use.name)
+    return [
+        f"{name} #{made[: i + 1].count(name)}" if made.count(name) > 1 else name
+        for i, name in enumerate(made)
+    ]
+
+
+def _is_default(use: Use, key: str, registry: Registry) -> bool:
+    roles = ("attacks", "metrics")
+    for offer in (o for o in registry.offers if o.role in roles and o.component.name == use.name):
+        target = offer.component.settings
+        for spec in attrs.fields(target) if target is not None else ():
+            if spec.name == key:
+                return bool(spec.default == use.settings[key])
+    return False
+
+
+def shadows_of(use: Use, registry: Registry) -> int:
+    """How many shadow models an attack's settings ask for: their field `shadows`, 0 where there is none."""
+    target = registry.get("attacks", use.name).component.settings
+    for spec in attrs.fields(target) if target is not None else ():
+        if spec.name == "shadows":
+            return int(use.settings.get("shadows", spec.default))
+    return 0
 
 
 def filled(use: Use, registry: Registry) -> Use:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -31,6 +32,8 @@ def show_plan(prepared: Prepared) -> int:
             state = f"to do, took {duration(times[stage.name])} last time" if stage.name in times else "to do"
         table.add_row(stage.name, ", ".join(sorted(set(stage.components.values()))), state)
     console.print(table)
+    for text in _shadow_times(prepared, times):
+        console.print(text, markup=False, highlight=False)
     patients = len({image.patient for image in prepared.images})
     console.print(f"{len(prepared.images)} images of {patients} patients; {len(missing)} of "
                   f"{len(prepared.plan.stages)} stages to do.", highlight=False)  # fmt: skip
@@ -43,6 +46,27 @@ def show_plan(prepared: Prepared) -> int:
     for line in spending.lines:
         console.print(line, markup=False, highlight=False)
     return int(ExitCode.REFUSED if spending.refused else ExitCode.OK)
+
+
+def _shadow_times(prepared: Prepared, times: Mapping[str, float]) -> list[str]:
+    """How long shadow models will take, and whether that is within what is allowed."""
+    said = []
+    allowed = prepared.pipeline.audit.shadow_budget * 3600
+    for release in prepared.pipeline.releases:
+        shadows = prepared.plan.of("shadow", release.name)
+        left = [s for s in shadows if not prepared.store.has(s.verb, s.key)]
+        if not left:
+            continue
+        made = [s.name for verb in ("fit", "release") for s in prepared.plan.of(verb, release.name)]
+        seconds = sum(times.get(name, 0.0) for name in made) * len(left)
+        how_long = (
+            f"about {duration(seconds)} of one core" if seconds else "how long is known once it is trained"
+        )
+        said.append(
+            f"{release.name}: {len(left)} shadow models to train, {how_long}; at most {duration(allowed)} are allowed "
+            "([audit] shadow_budget), else attacks that need them are skipped."
+        )
+    return said
 
 
 def past_seconds(log: Path) -> dict[str, float]:

@@ -17,9 +17,10 @@ from privagams.decisions import decision_on, decisions
 from privagams.errors import ExitCode, LedgerError, PluginError
 from privagams.evidence import Measurement
 from privagams.failures import headline
-from privagams.judge import Truth, Verdict, gate, judge, rank_probes, tpr_cap, truth_of
+from privagams.judge import Family, Verdict, gate, rank_probes, tpr_cap
 from privagams.judge import words as judge_words
 from privagams.judge.gate import Gate
+from privagams.judging import Judged, Judging
 from privagams.ledger.accounting import Claim
 from privagams.ledger.ledger import Ledger
 from privagams.pipeline import ReleaseSettings
@@ -29,7 +30,7 @@ from privagams.report import data
 from privagams.report.files import write_report as write_pages
 from privagams.report.odds import delta_warning
 from privagams.splits import SplitTable
-from privagams.stages import open_released, rng_of, true_patients
+from privagams.stage_inputs import build, open_released, records_of
 from privagams.store import digest, file_digest, write_text
 
 if TYPE_CHECKING:
@@ -96,7 +97,8 @@ class _Assembly:
     def __init__(self, prepared: Prepared, failed: Mapping[str, tuple[str, int]], ledger: Ledger) -> None:
         self.p, self.failed, self.ledger = prepared, failed, ledger
         self.split = SplitTable.load(self._folder(prepared.plan.of("split")[0]) / "split.parquet")
-        self.not_run: list[data.NotRun] = []
+        self.records = records_of(prepared.plan.of("split")[0], prepared.context)
+        self.judging = Judging(prepared, self.split, self._reason)
         self.warnings: list[str] = []
         self.seconds = past_seconds(prepared.run_folder / "events.jsonl")
         self.delta = prepared.pipeline.budget.delta if prepared.pipeline.budget else 0.0
@@ -105,10 +107,16 @@ class _Assembly:
         pipeline = self.p.pipeline
         complete = [r for r in pipeline.releases if self._complete(r)]
         claims = {r.name: self._claim(r) for r in complete}
-        verdicts = {r.name: self._verdicts(r, claims[r.name]) for r in complete}
-        outcome = gate([verdict for found in verdicts.values() for verdict, _ in found])
+        judged = {r.name: self.judging.of(r, claims[r.name], self.records) for r in complete}
+        audits = {r.name: self.judging.audits(r, claims[r.name]) for r in complete}
+        outcome = gate(
+            [one.verdict for found in judged.values() for one in found]
+            + [verdict for found in audits.values() for verdict in found]
+        )
         total = self.ledger.total(self.delta) if self.delta else None
-        releases = tuple(self._release(r, claims[r.name], verdicts[r.name], outcome, total) for r in complete)
+        releases = tuple(
+            self._release(r, claims[r.name], judged[r.name], audits[r.name], outcome, total) for r in complete
+        )
         facts = self._facts(self.p.plan.of("tile")[0])
         for release in complete:
             warning = delta_warning(_page_claim(claims[release.name]), pipeline.public.patients)
@@ -125,7 +133,8 @@ class _Assembly:
             budget=self._budget(total),
             counts=self._counts(facts),
             failures=data.Failures(facts["images"], len(facts["skipped"]), len(facts["failed"])),
-            not_run=tuple(self.not_run),
+            not_run=tuple(data.NotRun(u.attack, u.release, u.reason) for u in self.judging.unjudged),
+            selftest=self._selftest(),
             warnings=tuple(self.warnings),
             plugins=self._plugins(),
             approve_options=self._options(),
@@ -146,7 +155,6 @@ class _Assembly:
         if release.mechanism is None:
             return None
         from privagams.ledger.accounting import ZERO_OUT, claim
-        from privagams.stages import build
 
         fit = self.p.plan.of("fit", release.name)[0]
         spent = self.ledger.spent(fit=fit.key)
@@ -165,33 +173,9 @@ class _Assembly:
             spent, float(release.mechanism.settings["delta"]), mechanism.adjacency, mechanism.protects
         )
 
-    def _verdicts(self, release: ReleaseSettings, claim: Claim | None) -> list[tuple[Verdict, Truth]]:
-        found = []
-        released = self.p.plan.of("release", release.name)[0]
-        groups = true_patients(self.p.context, released.artifact)
-        for stage in self.p.plan.of("attack", release.name):
-            name = stage.settings["use"]["use"]
-            if not self.p.store.has("attack", stage.key):
-                reason = self._reason(stage)
-                self.not_run.append(data.NotRun(name, release.name, f"it failed: {reason}"))
-                continue
-            facts = self._facts(stage)
-            if "not_run" in facts:
-                self.not_run.append(data.NotRun(name, release.name, facts["not_run"]))
-                continue
-            linked = groups if facts["game"] == "linkage" else None
-            truth = truth_of(self.split, np.load(self._folder(stage) / "patients.npy"), linked)
-            verdict = judge(
-                np.load(self._folder(stage) / "scores.npy"), truth, release=release.name, attack=name,
-                game=facts["game"], access=facts["access"], epsilon=claim.epsilon if claim else np.inf,
-                delta=claim.delta if claim else 0.0, rng=rng_of(stage),
-            )  # fmt: skip
-            found.append((verdict, truth))
-        return found
-
     def _release(
-        self, release: ReleaseSettings, claim: Claim | None, verdicts: list[tuple[Verdict, Truth]], outcome: Gate,
-        total: Claim | None,
+        self, release: ReleaseSettings, claim: Claim | None, judged: list[Judged], audits: list[Verdict],
+        outcome: Gate, total: Claim | None,
     ) -> data.Release:  # fmt: skip
         stage = self.p.plan.of("release", release.name)[0]
         fit = next(iter(self.p.plan.of("fit", release.name)), None)
@@ -212,11 +196,15 @@ class _Assembly:
             total=_page_claim(total) if total and not release.yardstick else None,
             generator=_chosen(release.generator),
             mechanism=_chosen(release.mechanism),
-            attacks=tuple(self._attack(verdict, claim, outcome) for verdict, _ in verdicts),
+            attacks=(
+                *(self._attack(release, one.verdict, claim, outcome) for one in judged),
+                *(self._audit(verdict, outcome) for verdict in audits),
+            ),
             metrics=self._metrics(release),
             examples=self._examples(stage) if release.of == "drawn" else None,
-            worst_off=tuple(w for verdict, truth in verdicts for w in self._worst(release, verdict, truth)),
-            adversary=" ".join(verdict.sentence for verdict, _ in verdicts),
+            worst_off=tuple(w for one in judged for w in self._worst(one)),
+            adversary=judge_words.adversary([one.verdict for one in judged]),
+            best_of=_best_of(self.judging.family(judged)),
             needed=_needed(facts.get("noise_to_signal"), self.p.pipeline.public_members),
             notes=tuple(facts.get("notes", ())),
             approval=data.Approval(decision.who, decision.when)
@@ -231,7 +219,9 @@ class _Assembly:
         beside = data.Claim(np.inf, 0.0, protects="nothing of reference patients, who are treated as public")
         return (_page_claim(claim), *([beside] if uses_reference(self.p, release) else []))
 
-    def _attack(self, verdict: Verdict, claim: Claim | None, outcome: Gate) -> data.AttackResult:
+    def _attack(
+        self, release: ReleaseSettings, verdict: Verdict, claim: Claim | None, outcome: Gate
+    ) -> data.AttackResult:
         tests = [t for t in outcome.tests if t.bound in verdict.bounds]
         caps: dict[str, float] = {}
         if claim is not None and verdict.cap is not None and verdict.headline is not None:
@@ -246,6 +236,20 @@ class _Assembly:
             measurements=verdict.measurements, sentence=verdict.sentence, caps=caps, not_tested=verdict.not_tested,
             largest_bound=max((t.largest_epsilon for t in tests), default=None),
             gate="" if not tests else "failed" if any(t.refused for t in tests) else "passed",
+            curves=tuple(
+                data.Curve(kind, points) for kind, points in (("roc", verdict.roc), ("rank", verdict.rank)) if points  # type: ignore[arg-type]
+            ),
+            notes=_notes(release, verdict),
+        )  # fmt: skip
+
+    def _audit(self, verdict: Verdict, outcome: Gate) -> data.AttackResult:
+        """Canaries saw no member, so their figures are outside no claim and may be shown to anybody."""
+        tests = [t for t in outcome.tests if t.bound in verdict.bounds]
+        return data.AttackResult(
+            attack=verdict.attack, game="membership", access=verdict.access, relation="",
+            measurements=verdict.measurements, sentence=verdict.sentence, not_tested=verdict.not_tested,
+            largest_bound=max((t.largest_epsilon for t in tests), default=None),
+            gate="" if not tests else "failed" if any(t.refused for t in tests) else "passed", private=False,
         )  # fmt: skip
 
     def _metrics(self, release: ReleaseSettings) -> tuple[data.MetricResult, ...]:
@@ -267,14 +271,11 @@ class _Assembly:
         labels = tuple(str(label) for label in drawn.column("label")[shown])
         return data.Examples(drawn.read(shown), labels if any(labels) else ())
 
-    def _worst(self, release: ReleaseSettings, verdict: Verdict, truth: Truth) -> list[data.WorstOff]:
+    def _worst(self, one: Judged) -> list[data.WorstOff]:
+        verdict, truth = one.verdict, one.truth
         if truth.groups is None or verdict.headline is None:
             return []
-        stage = next(
-            s for s in self.p.plan.of("attack", release.name) if s.settings["use"]["use"] == verdict.attack
-        )
-        scores = np.load(self._folder(stage) / "scores.npy")
-        probes = rank_probes(scores, truth.groups, truth.patients, truth.relation != "same image")
+        probes = rank_probes(one.scores.values, truth.groups, truth.patients, truth.relation != "same image")
         mine = probes.top1[np.arange(len(probes.own)), probes.own]
         worst = np.argsort(-mine, kind="stable")[:_WORST_SHOWN]
         counts = {str(p): int((truth.groups == str(p)).sum()) for p in truth.patients[probes.own[worst]]}
@@ -286,6 +287,19 @@ class _Assembly:
         )
         what = "share of this patient's released image files linked at the first guess"
         return [data.WorstOff(verdict.attack, what, verdict.headline, patients, verdict.worst_off)]
+
+    def _selftest(self) -> data.Selftest | None:
+        for stage in self.p.plan.of("selftest"):
+            if self.p.store.has("selftest", stage.key):
+                facts = self._facts(stage)
+                failed = [check["name"] for check in facts["checks"] if not check["passed"]]
+                if failed:
+                    self.warnings.append(
+                        f"the self-test failed ({', '.join(failed)}): attacks and judge are not to be trusted here"
+                    )
+                return data.Selftest(facts["passed"], facts["total"], facts["seconds"])
+            self.warnings.append(f"the self-test could not be run: {self._reason(stage)}")
+        return None
 
     def _options(self) -> str:
         """What `approve` needs besides the name to mean exactly this run."""
@@ -340,14 +354,40 @@ class _Assembly:
         )
 
     def _reason(self, stage: Stage) -> str:
-        text, _ = self.failed.get(stage.artifact, ("it was not run", 0))
-        return headline(text)
+        text, code = self.failed.get(stage.artifact, ("it was not run", int(ExitCode.OK)))
+        return headline(text) if code == ExitCode.OK else f"it failed: {headline(text)}"
 
     def _facts(self, stage: Stage) -> dict[str, Any]:
         return json.loads((self._folder(stage) / "facts.json").read_text())
 
     def _folder(self, stage: Stage) -> Any:
         return self.p.store.path(stage.verb, stage.key)
+
+
+def _best_of(family: Family | None) -> str:
+    """What remains of the strongest attack on membership after it was chosen from several."""
+    if family is None:
+        return ""
+    p_value = family.adjusted_p[family.best]
+    said = (
+        f"Of {len(family.adjusted_p)} attacks on membership, {family.best} separates members best. "
+        "Judged as the best of so many, "
+    )
+    if p_value <= 0.05:
+        return (
+            f"{said}it still does better than luck (p = {p_value:.2g}); its AUC is at least {family.low:.2f}."
+        )
+    return f"{said}that is no more than luck explains (p = {p_value:.2f})."
+
+
+def _notes(release: ReleaseSettings, verdict: Verdict) -> tuple[str, ...]:
+    """What must stand beside an attack's figures for them to be read rightly."""
+    if verdict.access == "released" or release.weights:
+        return ()
+    return (
+        "Worst case: the attack asks the model itself, which this release would not give away; whoever has only the "
+        "images has less.",
+    )
 
 
 def _page_claim(claim: Claim | None) -> data.Claim:

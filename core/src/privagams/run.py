@@ -21,6 +21,7 @@ from privagams.errors import ConfigError, ExitCode
 from privagams.journal import Journal, duration
 from privagams.pipeline import Pipeline
 from privagams.plan import Plan, Stage, make_plan
+from privagams.plan_words import past_seconds
 from privagams.plugins import Registry, discover
 from privagams.source import Digests, image_files, read_rows, refuse_shared_images
 from privagams.splits import MEMBER, NONMEMBER, REFERENCE, role_of
@@ -115,10 +116,15 @@ def run(prepared: Prepared, journal: Journal, jobs: int) -> ExitCode:
         ) from None
 
 
+_ORDER = {"fit": 0, "audit": 2, "shadow": 3}
+
+
 class _Run:
     def __init__(self, prepared: Prepared, journal: Journal, jobs: int) -> None:
         self.prepared, self.journal, self.jobs = prepared, journal, jobs
         self.failed: dict[str, tuple[str, int]] = {}
+        self.started: dict[str, float] = {}
+        self.overdue: set[str] = set()
         self.code = ExitCode.OK
 
     def execute(self) -> ExitCode:
@@ -198,7 +204,8 @@ class _Run:
                 if not running:
                     break
                 for message in pool.messages():
-                    self._hear(message, waiting, running)
+                    self._hear(message, running)
+                self._stop_overdue(pool, running)
         finally:
             pool.close()
 
@@ -206,20 +213,54 @@ class _Run:
         done = (
             {s.artifact for s in self.prepared.plan.stages} - set(waiting) - set(running) - set(self.failed)
         )
-        # Long trainings first, so that they do not end up alone at the end.
-        for artifact, stage in sorted(waiting.items(), key=lambda item: item[1].verb != "fit"):
+        # Long trainings first, so that they do not end up alone at the end; shadows once the others are on
+        # their way, so that a first look at the release need not wait for them.
+        for artifact, stage in sorted(waiting.items(), key=lambda item: _ORDER.get(item[1].verb, 1)):
             if not pool.idle:
                 return
             if set(stage.inputs.values()) & set(self.failed):
                 blocked = next(a for a in stage.inputs.values() if a in self.failed)
                 self.failed[artifact] = self.failed[blocked]
                 del waiting[artifact]
+            elif stage.verb == "shadow" and (reason := self._too_long(stage)):
+                self.failed[artifact] = (reason, int(ExitCode.OK))
+                del waiting[artifact]
+                self.journal.say(f"{stage.name}: skipped: {reason}", style="yellow")
             elif set(stage.inputs.values()) <= done:
                 running[artifact] = waiting.pop(artifact)
+                self.started[artifact] = time.monotonic()
                 self.journal.start(stage.name)
                 pool.submit((artifact, perform_in_child, (stage, self.prepared.context)))
 
-    def _hear(self, message: Any, waiting: dict[str, Stage], running: dict[str, Stage]) -> None:
+    def _too_long(self, stage: Stage) -> str:
+        """Why a shadow model is not trained: all of its release would take more hours than allowed. Else empty.
+
+        Reckoned by what the release itself took, before the first shadow starts, for all or none: a part of them
+        would serve no attack.
+        """
+        p = self.prepared
+        shadows = [s for s in p.plan.of("shadow", stage.release) if not p.store.has(s.verb, s.key)]
+        took = past_seconds(p.run_folder / "events.jsonl")
+        made = [s.name for verb in ("fit", "release") for s in p.plan.of(verb, stage.release)]
+        hours = sum(took.get(name, 0.0) for name in made) * len(shadows) / min(self.jobs, len(shadows)) / 3600
+        allowed = p.pipeline.audit.shadow_budget
+        begun = any(s.artifact in self.started for s in shadows)
+        if hours <= allowed or begun:
+            return ""
+        return (
+            f"{len(shadows)} shadow models of {stage.release} would take about {duration(hours * 3600)}, "
+            f"[audit] shadow_budget allows {duration(allowed * 3600)}; raise it, or ask for fewer shadows"
+        )
+
+    def _stop_overdue(self, pool: Pool, running: Mapping[str, Stage]) -> None:
+        """End attacks that have gone on for too long, so that the others are judged."""
+        allowed = self.prepared.pipeline.audit.attack_minutes * 60
+        for artifact, stage in running.items():
+            if stage.verb == "attack" and time.monotonic() - self.started[artifact] > allowed:
+                self.overdue.add(artifact)
+                pool.stop(artifact)
+
+    def _hear(self, message: Any, running: dict[str, Stage]) -> None:
         stage = running[message.task]
         if message.kind == "progress":
             self.journal.progress(stage.name, *message.payload)
@@ -229,8 +270,16 @@ class _Run:
             self.journal.end(stage.name)
             for note in message.payload.get("notes", ()):
                 self.journal.say(f"{stage.name}: {note}", style="yellow")
+            if stage.verb == "selftest" and message.payload["passed"] < message.payload["total"]:
+                self.journal.say(
+                    "self-test: failed: attacks and judge are not to be trusted here", style="red"
+                )
+                self.code = max(self.code, ExitCode.STAGE_FAILED, key=_weight)
             return
         text, code = message.payload
+        if message.task in self.overdue:
+            minutes = self.prepared.pipeline.audit.attack_minutes
+            text = f"it was stopped after {minutes:g} min; [audit] attack_minutes sets how long an attack may take"
         self.failed[message.task] = (text, code)
         self.journal.fail(stage.name, text)
         # A refusal or a configuration fault says more than "a stage failed".

@@ -143,6 +143,17 @@ def role_of(settings: SplitSettings, salt: bytes, patient: str) -> str:
     return REFERENCE if u < settings.members + settings.reference else NONMEMBER
 
 
+def shadow_half(table: SplitTable, salt: bytes, number: int) -> np.ndarray:
+    """Names of the members and non-members that shadow model `number` is trained on.
+
+    Shadows come in pairs, the second with the patients that the first leaves out, so that of any even number
+    each patient is in exactly one half. Depends on (salt, patient) alone.
+    """
+    names = np.union1d(table.patients(MEMBER, MAIN), table.patients(NONMEMBER, MAIN))
+    first = np.array([coin(salt, "shadow", str(number // 2), str(name)) < 0.5 for name in names], dtype=bool)
+    return names[first if number % 2 == 0 else ~first]
+
+
 def _auxiliary(
     records: Records, settings: SplitSettings, salt: bytes, patient: str
 ) -> tuple[np.ndarray, str]:

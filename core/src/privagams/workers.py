@@ -54,6 +54,12 @@ class Pool:
         worker.task = task[0]
         worker.pipe.send(task)
 
+    def stop(self, task: str) -> None:
+        """End the process that works on `task`; the task then counts as failed."""
+        for worker in self._workers:
+            if worker.task == task:
+                worker.process.kill()  # whoever hangs may not listen to anything milder
+
     def messages(self) -> Iterator[Message]:
         """Wait for at least one message of a busy worker, and yield what has come in."""
         busy = [worker for worker in self._workers if worker.task is not None]

@@ -46,6 +46,6 @@ def tile_stage(
 def open_reader(name: str, settings: Mapping[str, Any], allow: list[str] | None) -> Reader:
     """Make the reader; called in each child process."""
     from privagams.component import Use
-    from privagams.stages import build
+    from privagams.stage_inputs import build
 
     return build(discover(allow), "readers", Use(name, settings))

@@ -188,6 +188,8 @@ class Release:
     worst_off: tuple[WorstOff, ...] = ()
     adversary: str = ""
     """One sentence: what an adversary could do with this release, on average and to the worst-off."""
+    best_of: str = ""
+    """What is left of the strongest attack on membership once it is judged as the best of so many."""
     needed: Needed | None = None
     notes: tuple[str, ...] = ()
     """Warnings and remarks that may rest on private data."""

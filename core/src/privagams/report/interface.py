@@ -80,6 +80,7 @@ def _release(release: Release) -> dict[str, Any]:
         "metrics": [_metric(result) for result in release.metrics],
         "worst_off": [_worst_off(entry) for entry in release.worst_off],
         "adversary": release.adversary,
+        "best_of": release.best_of,
         "needed": None if release.needed is None else _fields(release.needed, "patients", "sentence"),
         "notes": [*release.public_notes, *release.notes],
     }

@@ -85,6 +85,7 @@ def _environment() -> Environment:
         headline_metric=headline_metric,
         example_groups=example_groups,
         questions=questions,
+        panel=panel,
         compared=compared,
     )
     return environment
@@ -205,24 +206,58 @@ def compared(releases: Sequence[Release]) -> list[Compared]:
 
 @frozen
 class Answer:
-    """One of the three questions, with the attacks that tested it and the releases on which none did."""
+    """One of the three questions, with the strongest attack on each release and the releases that saw none."""
 
     title: str
     question: str
-    tested: tuple[tuple[Release, AttackResult], ...]
+    tested: tuple[tuple[Release, AttackResult, int], ...]
+    """Release, the strongest of the attacks that test the question, and how many there were."""
     untested: tuple[str, ...]
 
 
 def questions(releases: Sequence[Release]) -> list[Answer]:
-    """The three questions of WP216, each with the attacks that test it."""
+    """The three questions of WP216, each answered by the attacks that test it. Canaries test no release."""
     answers = []
     for title, question, games in wording.GDPR_QUESTIONS:
-        tested = tuple((r, a) for r in releases for a in r.attacks if a.game in games and a.measurements)
-        names = {release.name for release, _ in tested}
-        answers.append(
-            Answer(title, question, tested, tuple(r.name for r in releases if r.name not in names))
-        )
+        tested, untested = [], []
+        for release in releases:
+            found = [a for a in release.attacks if a.game in games and a.measurements and a.private]
+            if found:
+                tested.append((release, max(found, key=_strength), len(found)))
+            else:
+                untested.append(release.name)
+        answers.append(Answer(title, question, tuple(tested), tuple(untested)))
     return answers
+
+
+def _strength(result: AttackResult) -> tuple[bool, float]:
+    """By what the first figure shows beyond guessing at least; the easy case of the same image comes last."""
+    first = result.measurements[0]
+    return not first.note.startswith("same image"), wording.betrayal(first)[1]
+
+
+@frozen
+class PanelRow:
+    """One attack over all releases."""
+
+    attack: str
+    game: str
+    access: str
+    cells: tuple[AttackResult | None, ...]
+    """In the order of the releases; None where it was not run."""
+
+
+def panel(releases: Sequence[Release]) -> list[PanelRow]:
+    """Attacks down, releases across."""
+    rows: dict[tuple[str, str, str], dict[str, AttackResult]] = {}
+    for release in releases:
+        for result in release.attacks:
+            if result.measurements:
+                rows.setdefault((result.attack, result.game, result.access), {})[release.name] = result
+    return [
+        PanelRow(attack, game, access, tuple(found.get(release.name) for release in releases))
+        for (attack, game, access), found in rows.items()
+    ]
 
 
 @frozen

@@ -48,6 +48,7 @@ def _release(release: Release, keep: bool) -> Release:
         examples=_examples(release),
         worst_off=(),
         adversary="",
+        best_of="",
         needed=None,
         notes=(),
         approval=None,

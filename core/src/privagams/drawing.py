@@ -1,0 +1,45 @@
+"""Drawing a release's images from a fitted model, the same way for the release and for each of its shadows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from privagams.records_store import write_records
+from privagams.store import digest
+
+if TYPE_CHECKING:
+    from privagams.roles import Model, Progress
+
+
+def draw_images(
+    model: Model, settings: Mapping[str, Any], seed: list[Any], folder: Path, progress: Progress
+) -> int:
+    """Draw `settings["images"]` images in the public shares of the classes and write them; returns how many.
+
+    `seed` must hold nothing that goes back to the images: pixels would depend on members past the noise.
+    """
+    import torch
+
+    labels = public_labels(settings["images"], list(settings["classes"].values()))
+    rng = torch.Generator().manual_seed(int(digest(seed), 16) % 2**63)
+    pixels = model.sample(labels, rng, progress)
+    classes = list(settings["classes"])
+    named = [classes[i] for i in labels] if classes else [""] * len(labels)
+    write_records(folder, pixels, {"label": np.array(named, dtype=str)})
+    return len(labels)
+
+
+def public_labels(images: int, shares: list[float]) -> np.ndarray:
+    """Labels to draw, in the public shares, spread evenly so that any first part has them too."""
+    if not shares:
+        return np.zeros(images, dtype=np.int64)
+    due = np.outer(np.arange(1, images + 1), shares)
+    counts, labels = np.zeros(len(shares)), np.empty(images, dtype=np.int64)
+    for i in range(images):
+        labels[i] = np.argmax(due[i] - counts)
+        counts[labels[i]] += 1
+    return labels
