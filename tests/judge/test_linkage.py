@@ -60,6 +60,20 @@ def test_patients_count_once_however_many_groups_they_have():
     assert (found["top-1"].value, found["top-1"].n) == (0.5, 2)
 
 
+def test_one_right_group_of_many_is_enough_for_the_risk_of_a_patient():
+    """R_s counts patients with at least one success; by luck alone it grows with the number of groups."""
+    scores = np.zeros((8, 10))
+    scores[:, 9] = 1
+    scores[0, 0] = 2
+    found, _ = measured(scores, np.array(["p0"] * 4 + ["p1"] * 4), names(10))
+    assert found["top-1"].value == pytest.approx(1 / 8)
+    assert found["r-s"].value == pytest.approx(1 / 2)
+    # Of ten candidates, one is named by all eight groups and one more by a single one.
+    assert found["r-s"].chance == pytest.approx((2 + 1) / 20)
+    ties, _ = measured(np.zeros((8, 10)), np.array(["p0"] * 4 + ["p1"] * 4), names(10))
+    assert (ties["r-s"].value, ties["r-s"].chance) == pytest.approx((1 - 0.9**4,) * 2)
+
+
 def test_patients_of_whom_the_adversary_holds_nothing_are_no_probes():
     truth = np.array(["p0", "unheard of", "p1"])
     found, _ = measured(np.eye(3, 6), truth, names(6))

@@ -6,13 +6,12 @@ import numpy as np
 import pytest
 from scipy.special import ndtri
 
+from privagams.access import Scores
 from privagams.errors import PluginError
-from privagams.judge import Truth, gate, judge, truth_of
+from privagams.judge import Truth, gate, judge
 from privagams.judge.gate import Bound, Gate, Strength
 from privagams.judge.intervals import auc, auc_variance
 from privagams.judge.words import of_gate, percent
-from privagams.records import Records
-from privagams.splits import SplitSettings, split
 
 
 def names(count):
@@ -26,7 +25,7 @@ def truth(count=60, members=36, relation="other slide", copies=False):
 
 def judged(scores, about, epsilon=math.inf, delta=0.0, game="linkage", seed=0):
     return judge(
-        np.asarray(scores),
+        Scores(np.asarray(scores)),
         about,
         release="r",
         attack="a",
@@ -57,8 +56,7 @@ def test_copies_that_are_linkable_are_said_to_be_so_in_plain_words():
 
 
 def test_linkage_no_better_than_luck_is_called_luck():
-    verdict = judged(np.zeros((36, 60)), truth(copies=True))
-    assert "no more than luck explains" in verdict.sentence
+    assert "no more than luck explains" in judged(linkable(0), truth(copies=True)).sentence
 
 
 def test_drawn_images_give_an_auc_and_say_what_cannot_be_ruled_out():
@@ -82,7 +80,7 @@ def test_parts_of_one_image_are_marked_and_never_headlined():
     verdict = judged(linkable(2), truth(relation=relation, copies=True))
     assert verdict.headline.n == 18
     marked = [m for m in verdict.measurements if m.note.startswith("same image")]
-    assert [m.name for m in marked] == ["top-1", "top-5", "mrr", "worst-off"]
+    assert [m.name for m in marked] == ["top-1", "top-5", "mrr", "r-s", "worst-off"]
     only = judged(linkable(9), truth(relation="same image", copies=True))
     assert only.headline is None
     assert only.p_value is None
@@ -110,24 +108,18 @@ def test_scores_of_the_wrong_shape_name_the_attack(scores, copies):
 
 
 def test_scores_that_are_not_finite_are_refused():
+    spoilt = Scores(np.zeros(60))
+    spoilt.values[0] = np.nan
     with pytest.raises(PluginError, match="found 1 that are not"):
-        judged(np.r_[np.nan, np.zeros(59)], truth())
+        judge(
+            spoilt, truth(), release="r", attack="a", game="membership", access="released", epsilon=1.0, delta=0.0,
+            rng=np.random.default_rng(0),
+        )  # fmt: skip
 
 
 def test_verdicts_are_plain_values():
     verdict = judged(np.arange(60.0), truth(), epsilon=2.0, delta=1e-5)
     assert json.loads(json.dumps(attrs.asdict(verdict)))["measurements"][0]["name"] == "auc"
-
-
-def test_truth_comes_from_the_split():
-    counts = [1, 2, 3, 2, 2, 1, 4, 2]
-    patient = np.repeat(names(8), counts)
-    table = {"patient": patient, "image": np.array([f"i{i}" for i in range(len(patient))])}
-    table = split(Records(np.zeros((len(patient), 2, 2, 3), np.uint8), table), SplitSettings(), b"salt")
-    held = np.union1d(table.patients("member", "auxiliary"), table.patients("nonmember", "auxiliary"))
-    about = truth_of(table, held, table.patients("member", "main"))
-    assert set(held[about.member]) == set(table.patients("member", "auxiliary"))
-    assert set(about.relation) == {"other image"}
 
 
 def test_a_release_that_leaks_more_than_its_claim_is_refused():

@@ -1,13 +1,22 @@
 """The judge: joins an attack's scores with truth, per patient, and holds them against the claim."""
 
+from privagams.judge.blind import Blind, blind_baseline, plain_features
+from privagams.judge.bounds import AuditBound, audit_bounds, largest_one_run, one_run, one_run_fdp
+from privagams.judge.canaries import canary_verdict, guess_strength
 from privagams.judge.caps import advantage_cap, auc_cap, linkage_cap, tpr_cap
+from privagams.judge.family import Family, best_of
 from privagams.judge.gate import Bound, Gate, Strength, Tested, gate
+from privagams.judge.judging import judge
 from privagams.judge.linkage import linkage, rank_probes
 from privagams.judge.membership import membership_like
-from privagams.judge.verdict import Truth, Verdict, judge, truth_of
+from privagams.judge.truth import Truth, truth_of
+from privagams.judge.verdict import Verdict
 
 __all__ = [
+    "AuditBound",
+    "Blind",
     "Bound",
+    "Family",
     "Gate",
     "Strength",
     "Tested",
@@ -15,11 +24,20 @@ __all__ = [
     "Verdict",
     "advantage_cap",
     "auc_cap",
+    "audit_bounds",
+    "best_of",
+    "blind_baseline",
+    "canary_verdict",
     "gate",
+    "guess_strength",
     "judge",
+    "largest_one_run",
     "linkage",
     "linkage_cap",
     "membership_like",
+    "one_run",
+    "one_run_fdp",
+    "plain_features",
     "rank_probes",
     "tpr_cap",
     "truth_of",

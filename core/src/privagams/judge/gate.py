@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 from attrs import frozen
 
+from privagams.judge.bounds import one_run
 from privagams.judge.caps import auc_cap, epsilon_of_auc, epsilon_of_linkage, linkage_cap
 from privagams.judge.intervals import auc_bound, mean_bound
 
@@ -21,21 +22,31 @@ FAMILY = 0.001
 class Strength:
     """What one attack reached, in the numbers from which a bound at any level can be computed."""
 
-    statistic: Literal["auc", "top-1"]
+    statistic: Literal["auc", "top-1", "guesses"]
     value: float
+    """The AUC, the share of first guesses that are right, or of the largest number of guesses."""
     variance: float
     """DeLong's, for an AUC."""
     patients: int
-    """Members, or for `top-1` probe patients."""
+    """Members, or for `top-1` probe patients, or for `guesses` canaries."""
     others: int
-    """Non-members; 0 for `top-1`."""
+    """Non-members; 0 for the others."""
+    counts: tuple[int, ...] = ()
+    """`guesses`: the pre-registered numbers of guesses."""
+    right: tuple[int, ...] = ()
+    """`guesses`: how many of each were right."""
 
-    def lower(self, miss: float) -> float:
+    def lower(self, miss: float, delta: float = 0.0) -> float:
         """Lower confidence bound that exceeds the truth with probability at most `miss`.
 
-        An AUC below one half betrays members too, and the claim bounds it alike: the side further from one half
-        is tested, each side at half the `miss`.
+        Of the statistic, or for `guesses` of ε at `delta`: the best of the numbers of guesses, each at its share
+        of `miss`. An AUC below one half betrays members too, and the claim bounds it alike: the side further
+        from one half is tested, each side at half the `miss`.
         """
+        if self.statistic == "guesses":
+            each = miss / len(self.counts)
+            tried = zip(self.counts, self.right, strict=True)
+            return max(one_run(self.patients, r, v, delta, each) for r, v in tried)
         if self.statistic == "top-1":
             return mean_bound(self.value, self.patients, "low", miss)
         value = max(self.value, 1 - self.value)
@@ -43,7 +54,7 @@ class Strength:
 
     def best(self) -> Strength:
         """The same with an attack that was always right."""
-        return Strength(self.statistic, 1.0, 0.0, self.patients, self.others)
+        return Strength(self.statistic, 1.0, 0.0, self.patients, self.others, self.counts, self.counts)
 
 
 @frozen
@@ -59,14 +70,22 @@ class Bound:
 
     @property
     def cap(self) -> float:
-        """The largest value that the claim allows."""
+        """The largest value that the claim allows.
+
+        For `top-1` with as many patients as were probed, not as many as were released: the share is of probes,
+        and who always names the same one of n probes is right for one in n (`linkage_cap` holds for any subset).
+        """
+        if self.strength.statistic == "guesses":
+            return self.epsilon
         if self.strength.statistic == "top-1":
             return linkage_cap(self.strength.patients, self.epsilon, self.delta)
         return auc_cap(self.epsilon, self.delta)
 
     def epsilon_shown(self, strength: Strength, miss: float) -> float:
         """The ε below which no claim allows the lower bound of `strength`."""
-        lower = strength.lower(miss)
+        lower = strength.lower(miss, self.delta)
+        if strength.statistic == "guesses":
+            return lower
         if strength.statistic == "top-1":
             return epsilon_of_linkage(lower, strength.patients, self.delta)
         return epsilon_of_auc(lower, self.delta)
@@ -120,7 +139,7 @@ def gate(verdicts: Sequence[Verdict], level: float = FAMILY) -> Gate:
 def _tested(bound: Bound, miss: float) -> Tested:
     return Tested(
         bound,
-        lower=bound.strength.lower(miss),
+        lower=bound.strength.lower(miss, bound.delta),
         cap=bound.cap,
         epsilon_shown=bound.epsilon_shown(bound.strength, miss),
         largest_epsilon=bound.epsilon_shown(bound.strength.best(), miss),

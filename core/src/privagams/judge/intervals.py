@@ -51,7 +51,7 @@ def auc_variance(members: np.ndarray, others: np.ndarray) -> float:
 def auc_interval(value: float, variance: float, m: int, n: int, level: float = 0.95) -> Interval:
     """Interval for an AUC of m members and n others: DeLong's on the logit scale.
 
-    With fewer than 50 patients a side, or beyond 0.1 and 0.9, DeLong's variance collapses too often: there
+    With fewer than 50 patients a side, or beyond 0.05 and 0.95, DeLong's variance collapses too often: there
     the wider of it and Newcombe's score interval (2006, method 5) is taken.
     """
     miss = (1 - level) / 2
@@ -71,7 +71,7 @@ def auc_bound(
     if variance == 0 or not 0 < value < 1:
         return _newcombe_low(value, m, n, z)
     delong = float(expit(logit(value) - z * np.sqrt(variance) / (value * (1 - value))))
-    enough = min(m, n) >= 50 and 0.1 <= value <= 0.9
+    enough = min(m, n) >= 50 and 0.05 <= value <= 0.95
     return delong if enough and not wide else min(delong, _newcombe_low(value, m, n, z))
 
 

@@ -23,7 +23,9 @@ class Probes:
     top1: np.ndarray
     top5: np.ndarray
     reciprocal: np.ndarray
-    """Each float64 "probes candidates"."""
+    ever: np.ndarray
+    """Probability that at least one of the patient's groups is right at the first guess, and not their average.
+    Each of the four is float64 "probes candidates"."""
     own: np.ndarray
     """Each probe patient's own column, int64 "probes"."""
 
@@ -37,19 +39,23 @@ def rank_probes(scores: np.ndarray, truth: np.ndarray, patients: np.ndarray, wan
     own = np.array([column.get(str(name), -1) for name in truth], dtype=np.int64)
     probes, row = np.unique(own[(own >= 0) & wanted[own]], return_inverse=True)
     sums = np.zeros((3, len(probes), len(patients)))
-    harmonic = np.concatenate([[0.0], np.cumsum(1 / np.arange(1, len(patients) + 1))])
+    never = np.ones((len(probes), len(patients)))
+    harmonic = harmonic_sums(len(patients))
     for group, at in zip(np.flatnonzero((own >= 0) & wanted[own]), row, strict=True):
-        sums[:, at] += _expected_over_ties(scores[group], harmonic)
+        expected = expected_over_ties(scores[group], harmonic)
+        sums[:, at] += expected
+        never[at] *= 1 - expected[0]
     sums /= np.bincount(row, minlength=len(probes))[:, None] if len(probes) else 1
-    return Probes(sums[0], sums[1], sums[2], probes)
+    return Probes(sums[0], sums[1], sums[2], 1 - never, probes)
 
 
 def linkage(
     probes: Probes, rng: np.random.Generator, note: str = "", permutations: int = 2000
 ) -> tuple[list[Measurement], float]:
-    """Measure `top-1`, `top-5`, `mrr` and `worst-off` over probe patients; also give p of mrr.
+    """Measure `top-1`, `top-5`, `mrr`, `r-s` and `worst-off` over probe patients; also give p of mrr.
 
-    The null permutes the candidates' names. Its mean is exact for the first three (a guess at random); for
+    `r-s` is the share of patients of whom at least one group is linked at the first guess (Holub et al. 2023).
+    The null permutes the candidates' names. Its mean is exact for all but the last (a guess at random); for
     `worst-off`, the mean reciprocal rank of the tenth of patients with the highest, it is simulated, because
     picking the worst-off favours luck. No probe, or one candidate only: no measurements.
     """
@@ -58,7 +64,10 @@ def linkage(
         return [], 1.0
     rows = np.arange(n)
     found = []
-    for name, table in (("top-1", probes.top1), ("top-5", probes.top5), ("mrr", probes.reciprocal)):
+    tables = {
+        "top-1": probes.top1, "top-5": probes.top5, "mrr": probes.reciprocal, "r-s": probes.ever
+    }  # fmt: skip
+    for name, table in tables.items():
         if name == "top-5" and k <= 5:
             continue
         value = float(np.clip(table[rows, probes.own].mean(), 0, 1))
@@ -71,7 +80,12 @@ def linkage(
     return [*found, _worst_off(mine, null, rng, note)], p_value
 
 
-def _expected_over_ties(scores: np.ndarray, harmonic: np.ndarray) -> np.ndarray:
+def harmonic_sums(count: int) -> np.ndarray:
+    """Sums 1 + 1/2 + … + 1/i for i = 0…count."""
+    return np.concatenate([[0.0], np.cumsum(1 / np.arange(1, count + 1))])
+
+
+def expected_over_ties(scores: np.ndarray, harmonic: np.ndarray) -> np.ndarray:
     """Expected top-1, top-5 and reciprocal rank of every candidate, ties broken at random, "3 k"."""
     ordered = np.sort(scores)
     above = len(scores) - np.searchsorted(ordered, scores, side="right")

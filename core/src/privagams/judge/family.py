@@ -1,0 +1,59 @@
+"""The best of several attacks on one release, and what may be said of it after choosing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+from attrs import frozen
+from scipy.special import ndtr
+from scipy.stats import rankdata
+
+from privagams.judge.intervals import auc, auc_bound, auc_variance
+
+
+@frozen
+class Family:
+    """Several attacks judged together."""
+
+    best: str
+    adjusted_p: Mapping[str, float]
+    low: float
+    """A 95 % lower bound on the AUC of the best, which allows for its having been chosen."""
+
+
+def best_of(
+    scores: Mapping[str, np.ndarray],
+    member: np.ndarray,
+    rng: np.random.Generator,
+    permutations: int = 2000,
+) -> Family:
+    """Compare attacks by one score per patient, "k" each, on the same candidates.
+
+    max-T of standardised AUCs (Westfall and Young 1993): patients are permuted jointly over attacks, so that
+    correlated attacks cost little. A p-value below 0.05 for any of several attacks that know nothing has
+    probability at most 0.05. Needs at least one member, one non-member and one attack.
+    """
+    names = list(scores)
+    m, n = int(member.sum()), int((~member).sum())
+    if not names or min(m, n) == 0:
+        raise ValueError(f"expected attacks, members and non-members, found {len(names)}, {m} and {n}")
+    ranks = np.stack([rankdata(scores[name]) for name in names], axis=1)
+    spread = ranks.std(axis=0)
+    # Where every score is the same there is nothing to standardise, and the statistic is 0.
+    scaled = (ranks - ranks.mean(axis=0)) / np.where(spread > 0, spread, 1)
+    found = member @ scaled
+    null = (rng.permuted(np.tile(member, (permutations, 1)), axis=1) @ scaled).max(axis=1)
+    adjusted = [(1 + int((null >= t - 1e-9).sum())) / (permutations + 1) for t in found]
+    at = int(np.argmax(found))
+    inside, outside = scores[names[at]][member], scores[names[at]][~member]
+    low = auc_bound(auc(inside, outside), auc_variance(inside, outside), m, n, "low", _miss(null, m, n))
+    return Family(names[at], dict(zip(names, adjusted, strict=True)), low)
+
+
+def _miss(null: np.ndarray, m: int, n: int) -> float:
+    """The error at which the best attack alone is tested so that the whole family keeps 5 %."""
+    total = m + n
+    # A sum of m of the standardised ranks drawn without replacement has this spread.
+    spread = np.sqrt(m * n / (total - 1))
+    return min(0.05, float(ndtr(-np.quantile(null, 0.95, method="higher") / spread)))
