@@ -156,13 +156,34 @@ def test_a_patient_without_candidate_images_is_named_as_the_fault():
         attack().run(target, world_of(world.candidates, np.append(world.patients, "absent")), rng)
 
 
-def test_the_package_offers_it_with_its_settings():
-    (component,) = privagams_attacks()
+def test_scores_of_images_are_given_where_files_are_told_apart():
+    rng = np.random.default_rng(12)
+    target, world = copies(rng, patients=4)
+    names = np.array([f"i{i:02}" for i in range(12)])[::-1]
+    named = records(world.candidates.pixels, world.candidates.patient, image=names)
+    scores = attack(standardise=False).run(target, world_of(named, world.patients), rng)
+    assert scores.by_image.shape == (4, 12)
+    released, known = pixel_features(None, target.released), pixel_features(None, named)
+    for g in range(4):
+        expected = cdist(released[target.released.table["group"] == g], known).mean(axis=0)
+        assert -scores.by_image[g] == pytest.approx(expected[np.argsort(names)], rel=1e-9)
+    assert attack().run(target, world, rng).by_image is None
+
+
+def test_which_gallery_is_held_is_a_setting():
+    assert attack().holds == "other images"
+    assert attack(gallery="all images").holds == "all images"
+
+
+def test_the_package_offers_its_attacks_with_their_settings():
+    offered = {component.name: component for component in privagams_attacks()}
+    component = offered["nearest-patient"]
     built = component.build(component.settings())
-    assert (component.name, built.game, built.access, built.shadows) == (
-        "nearest-patient",
-        "linkage",
-        Access.RELEASED,
-        0,
-    )
+    assert (built.game, built.access, built.shadows, built.labels) == ("linkage", Access.RELEASED, 0, False)
     assert component.settings().embedder == Use("texture")
+    games = {
+        "nearest-patient": "linkage", "slide-descriptor": "linkage", "learned-linkage": "linkage",
+        "two-views": "linkage", "copies": "extraction", "attribute": "attribute",
+    }  # fmt: skip
+    for name, game in games.items():
+        assert offered[name].build(offered[name].settings()).game == game

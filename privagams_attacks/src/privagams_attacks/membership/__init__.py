@@ -1,0 +1,1 @@
+"""Membership: was this patient among those whom the release was made from?"""
