@@ -1,0 +1,159 @@
+"""What the run makes of attacks: shadows, limits, and plugins that misbehave."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+HOSTILE = '''\
+import os, time
+import numpy as np
+from attrs import frozen
+from privagams import Component, hookimpl
+from privagams.access import Access, Scores
+
+
+@frozen
+class Settings:
+    mode: str = "fine"
+
+
+class Hostile:
+    game, access, holds, labels, shadows = "membership", Access.RELEASED, "training images", False, 0
+
+    def __init__(self, settings):
+        self.mode = settings.mode
+
+    def run(self, target, world, rng):
+        k = len(world.patients)
+        return getattr(self, self.mode)(target, world, k)
+
+    def fine(self, target, world, k):
+        return Scores(np.arange(k, dtype=float))
+
+    def nan(self, target, world, k):
+        return Scores(np.full(k, np.nan))
+
+    def short(self, target, world, k):
+        return Scores(np.zeros(k - 1))
+
+    def unknown(self, target, world, k):
+        return Scores(np.zeros(k), patients=np.array([f"nobody{i}" for i in range(k)]))
+
+    def above(self, target, world, k):
+        target.oracle.model()
+
+    def writes(self, target, world, k):
+        world.candidates.table["patient"][:] = "me"
+
+    def hangs(self, target, world, k):
+        time.sleep(3600)
+
+    def dies(self, target, world, k):
+        os._exit(9)
+
+    def constant(self, target, world, k):
+        return Scores(np.zeros(k))
+
+
+@hookimpl
+def privagams_attacks():
+    yield Component("test-hostile", "Does what it should not.", Hostile, Settings)
+'''
+
+
+@pytest.fixture
+def hostile(project, tmp_path):
+    """A lab's plugin on the path, installed as far as Python can tell."""
+    site = tmp_path / "site"
+    info = site / "test_hostile-1.0.dist-info"
+    info.mkdir(parents=True)
+    (site / "test_hostile.py").write_text(HOSTILE)
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: test-hostile\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text("[privagams]\nattacks = test_hostile\n")
+    return site
+
+
+def with_attacks(project, attacks, releases=("raw",), audit=""):
+    """Keep some releases and no metric, and put other attacks into the pipeline."""
+    text = (project / "pipeline.toml").read_text()
+    head, *tables = text.split("[[releases]]")
+    kept = [t for t in tables if any(f'name = "{name}"' in t for name in releases)]
+    kept = [t.split("[[attacks]]")[0] for t in kept]
+    body = head + audit + "".join("[[releases]]" + t for t in kept)
+    (project / "pipeline.toml").write_text(body + "\n".join(f"[[attacks]]\n{attack}\n" for attack in attacks))
+
+
+def run(project, site=None, **environment):
+    path = os.pathsep.join([str(site), os.environ.get("PYTHONPATH", "")]) if site else None
+    environment = {**os.environ, **({"PYTHONPATH": path} if path else {}), **environment}
+    return subprocess.run(
+        [sys.executable, "-m", "privagams", "run"], cwd=project, capture_output=True, text=True, timeout=500,
+        env=environment, check=False,
+    )  # fmt: skip
+
+
+def report_of(project):
+    return json.loads((project / "runs" / "tiny" / "report.json").read_text())
+
+
+def test_a_misbehaving_attack_fails_by_name_and_the_rest_of_the_panel_is_judged(project, hostile):
+    modes = ["nan", "short", "unknown", "above", "writes", "hangs", "dies", "constant"]
+    attacks = ['use = "nearest-patient"', *(f'use = "test-hostile"\nmode = "{mode}"' for mode in modes)]
+    with_attacks(project, attacks, audit="[audit]\nattack_minutes = 0.4\n\n")
+    outcome = run(project, hostile)
+    assert outcome.returncode in (1, 3), outcome.stdout + outcome.stderr
+    report = report_of(project)
+    (release,) = report["releases"]
+    judged = {attack["attack"]: attack for attack in release["attacks"]}
+    assert "nearest-patient" in judged
+    assert "test-hostile (mode = constant)" in judged
+    reasons = {entry["attack"]: entry["reason"] for entry in report["not_run"]}
+    for mode, part in {
+        "nan": "finite", "short": "shape", "unknown": "unknown", "above": "access", "writes": "read-only",
+        "hangs": "stopped after", "dies": "exit code 9",
+    }.items():  # fmt: skip
+        assert part in reasons[f"test-hostile (mode = {mode})"], reasons
+    assert "test-hostile 1.0" in outcome.stdout
+
+
+def test_shadows_are_trained_once_for_all_attacks_and_never_touch_the_ledger(project, tmp_path):
+    attacks = ['use = "lira"\nshadows = 4', 'use = "rmia"\nshadows = 4']
+    with_attacks(project, attacks, releases=("drawn", "one-shot"))
+    outcome = run(project)
+    assert outcome.returncode == 0, outcome.stdout + outcome.stderr
+    artifacts = [p.name for p in (project / "runs" / "tiny" / "artifacts").iterdir()]
+    assert sum(name.startswith("shadow-") for name in artifacts) == 8
+    shown = subprocess.run(
+        [sys.executable, "-m", "privagams", "ledger", "--json"], cwd=project, capture_output=True, text=True,
+        check=True,
+    )  # fmt: skip
+    # One noisy sum of the release, none of its shadows.
+    assert shown.stdout.count("one-shot") >= 1
+    ledger = (tmp_path / "home" / "datasets" / "tiny" / "ledger.jsonl").read_text()
+    assert ledger.count('"kind":"reserve"') == 1
+    for release in report_of(project)["releases"]:
+        assert {attack["attack"] for attack in release["attacks"]} == {"lira", "rmia"}
+
+
+def test_more_shadows_than_the_budget_of_hours_are_skipped_with_the_reason(project):
+    with_attacks(
+        project, ['use = "lira"\nshadows = 4'], releases=("drawn",), audit="[audit]\nshadow_budget = 0.0\n\n"
+    )
+    outcome = run(project)
+    assert outcome.returncode == 0, outcome.stdout + outcome.stderr
+    (entry,) = report_of(project)["not_run"]
+    assert entry["attack"] == "lira"
+    assert "shadow_budget" in entry["reason"]
+
+
+def test_an_image_that_was_saved_again_under_another_patient_is_refused(project):
+    from PIL import Image
+
+    Image.open(project / "CASE000-0.png").save(project / "CASE001-0.png", compress_level=1)
+    (project / "CASE001-0.png").write_bytes((project / "CASE001-0.png").read_bytes() + b"\0")
+    outcome = run(project)
+    assert outcome.returncode == 2, outcome.stdout + outcome.stderr
+    assert "same pixels under different patients" in outcome.stdout + outcome.stderr
