@@ -46,6 +46,17 @@ class Unjudged:
     reason: str
 
 
+@frozen
+class Audited:
+    """What became of the canaries in one audit training, and whether everybody kept to the rules."""
+
+    verdicts: tuple[Verdict, ...]
+    faults: tuple[str, ...]
+    """What the mechanism or the training loop did otherwise than its claim is priced for; any one refutes it."""
+    dealings: str
+    """What was seen of noise and clipping, in words."""
+
+
 class Judging:
     """Judges what a run's attacks have scored."""
 
@@ -71,23 +82,22 @@ class Judging:
                     self._leave_out(attack_title(stage), release, str(error))
         return found
 
-    def audits(self, release: ReleaseSettings, claim: Claim | None) -> list[Verdict]:
-        """What canaries in an audit training of the release's mechanism scored, by kind of canary."""
-        found = []
+    def audit(self, release: ReleaseSettings, claim: Claim | None) -> Audited | None:
+        """What an audit training of the release's mechanism showed; None where there was none."""
         for stage in self.p.plan.of("audit", release.name):
             facts = self._facts_of(stage, release)
-            for kind in (facts or {}).get("canaries", ()):
-                found.append(
-                    canary_verdict(
-                        np.array(kind["scores"]),
-                        np.array(kind["included"], dtype=bool),
-                        release=release.name,
-                        attack=f"{kind['kind']} canaries",
-                        epsilon=claim.epsilon if claim else math.inf,
-                        delta=claim.delta if claim else 0.0,
-                    )
+            if facts is None:
+                return None
+            verdicts = tuple(
+                canary_verdict(
+                    np.array(kind["scores"]), np.array(kind["included"], dtype=bool),
+                    release=release.name, attack=f"{kind['kind']} canaries",
+                    epsilon=claim.epsilon if claim else math.inf, delta=claim.delta if claim else 0.0,
                 )
-        return found
+                for kind in facts["canaries"]
+            )  # fmt: skip
+            return Audited(verdicts, tuple(facts["faults"]), _dealings(facts))
+        return None
 
     def family(self, judged: list[Judged]) -> Family | None:
         """The strongest of several attacks on membership in one release, judged as the best of so many."""
@@ -151,6 +161,18 @@ class Judging:
         if "not_run" in facts:
             return None
         return Blind(Measurement(**facts["measurement"]), facts["p_value"])
+
+
+def _dealings(facts: Mapping[str, Any]) -> str:
+    noise = ", ".join(
+        f"{found:.3g} (claimed {claimed:.3g})"
+        for found, claimed in zip(facts["noise_found"], facts["noise_multipliers"], strict=False)
+    )
+    return (
+        f"Audit training on {facts['patients']}: {facts['steps']} noisy sums at sampling rate "
+        f"{facts['sampling_rate']:.3g}; noise per clip norm {noise}; the largest share of one canary in a sum was "
+        f"{facts['contribution']:.3g} clip norms."
+    )
 
 
 def attack_title(stage: Stage) -> str:

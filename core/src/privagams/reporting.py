@@ -20,7 +20,7 @@ from privagams.failures import headline
 from privagams.judge import Family, Verdict, gate, rank_probes, tpr_cap
 from privagams.judge import words as judge_words
 from privagams.judge.gate import Gate
-from privagams.judging import Judged, Judging
+from privagams.judging import Audited, Judged, Judging
 from privagams.ledger.accounting import Claim
 from privagams.ledger.ledger import Ledger
 from privagams.pipeline import ReleaseSettings
@@ -60,9 +60,9 @@ def write_report(
     write_pages(made.report, prepared.run_folder, prepared.pipeline.report.public_figures)
     page = file_digest(prepared.run_folder / "report.html")
     artifacts = {r.name: prepared.plan.of("release", r.name)[0].artifact for r in made.report.releases}
-    for release in sorted({test.bound.release for test in made.gate.refused}):
+    for release in sorted(made.refused):
         record_refusal(prepared, release, "the gate", artifacts[release], page)
-    verdict = ExitCode.REFUSED if made.gate.refused else ExitCode.OK
+    verdict = ExitCode.REFUSED if made.refused else ExitCode.OK
     # Taken now: a refusal has just moved the ledger's head.
     key = _freshness(prepared, failed, ledger)
     write_text(
@@ -88,7 +88,8 @@ def build_report(prepared: Prepared) -> data.Report:
 @frozen
 class _Made:
     report: data.Report
-    gate: Gate
+    refused: frozenset[str]
+    """Releases whose claim was contradicted by a measured bound, or whose mechanism was found at fault."""
 
 
 class _Assembly:
@@ -108,14 +109,22 @@ class _Assembly:
         complete = [r for r in pipeline.releases if self._complete(r)]
         claims = {r.name: self._claim(r) for r in complete}
         judged = {r.name: self.judging.of(r, claims[r.name], self.records) for r in complete}
-        audits = {r.name: self.judging.audits(r, claims[r.name]) for r in complete}
+        audits = {r.name: self.judging.audit(r, claims[r.name]) for r in complete}
         outcome = gate(
             [one.verdict for found in judged.values() for one in found]
-            + [verdict for found in audits.values() for verdict in found]
+            + [verdict for audited in audits.values() if audited for verdict in audited.verdicts]
         )
+        refused = {test.bound.release for test in outcome.refused}
+        for name, audited in audits.items():
+            for fault in audited.faults if audited else ():
+                refused.add(name)
+                self.warnings.append(f"{name}: REFUSED, the audit of its mechanism found a fault: {fault}")
         total = self.ledger.total(self.delta) if self.delta else None
         releases = tuple(
-            self._release(r, claims[r.name], judged[r.name], audits[r.name], outcome, total) for r in complete
+            self._release(
+                r, claims[r.name], judged[r.name], audits[r.name], outcome, r.name in refused, total
+            )
+            for r in complete
         )
         facts = self._facts(self.p.plan.of("tile")[0])
         for release in complete:
@@ -140,7 +149,7 @@ class _Assembly:
             approve_options=self._options(),
             gate=data.Gate(len(outcome.tests), outcome.level, judge_words.of_gate(outcome)),
         )
-        return _Made(report, outcome)
+        return _Made(report, frozenset(refused))
 
     def _complete(self, release: ReleaseSettings) -> bool:
         stages = [s for s in self.p.plan.stages if s.release == release.name and s.verb in ("fit", "release")]
@@ -174,15 +183,15 @@ class _Assembly:
         )
 
     def _release(
-        self, release: ReleaseSettings, claim: Claim | None, judged: list[Judged], audits: list[Verdict],
-        outcome: Gate, total: Claim | None,
+        self, release: ReleaseSettings, claim: Claim | None, judged: list[Judged], audited: Audited | None,
+        outcome: Gate, refused: bool, total: Claim | None,
     ) -> data.Release:  # fmt: skip
         stage = self.p.plan.of("release", release.name)[0]
         fit = next(iter(self.p.plan.of("fit", release.name)), None)
         facts = self._facts(fit) if fit else {}
         decision = decision_on(self.p.run_folder, stage.artifact)
         status: data.Status = "yardstick" if release.yardstick else "waiting for approval"
-        if any(test.bound.release == release.name for test in outcome.refused):
+        if refused:
             status = "refused by gate"
         elif decision is not None:
             status = "approved" if decision.decision == "approved" else "not released"
@@ -198,7 +207,7 @@ class _Assembly:
             mechanism=_chosen(release.mechanism),
             attacks=(
                 *(self._attack(release, one.verdict, claim, outcome) for one in judged),
-                *(self._audit(verdict, outcome) for verdict in audits),
+                *self._audit(audited, outcome),
             ),
             metrics=self._metrics(release),
             examples=self._examples(stage) if release.of == "drawn" else None,
@@ -242,15 +251,21 @@ class _Assembly:
             notes=_notes(release, verdict),
         )  # fmt: skip
 
-    def _audit(self, verdict: Verdict, outcome: Gate) -> data.AttackResult:
+    def _audit(self, audited: Audited | None, outcome: Gate) -> list[data.AttackResult]:
         """Canaries saw no member, so their figures are outside no claim and may be shown to anybody."""
-        tests = [t for t in outcome.tests if t.bound in verdict.bounds]
-        return data.AttackResult(
-            attack=verdict.attack, game="membership", access=verdict.access, relation="",
-            measurements=verdict.measurements, sentence=verdict.sentence, not_tested=verdict.not_tested,
-            largest_bound=max((t.largest_epsilon for t in tests), default=None),
-            gate="" if not tests else "failed" if any(t.refused for t in tests) else "passed", private=False,
-        )  # fmt: skip
+        found = []
+        for verdict in audited.verdicts if audited else ():
+            tests = [t for t in outcome.tests if t.bound in verdict.bounds]
+            found.append(
+                data.AttackResult(
+                    attack=verdict.attack, game="membership", access=verdict.access, relation="",
+                    measurements=verdict.measurements, sentence=verdict.sentence, not_tested=verdict.not_tested,
+                    largest_bound=max((t.largest_epsilon for t in tests), default=None),
+                    gate="" if not tests else "failed" if any(t.refused for t in tests) else "passed",
+                    private=False, notes=(audited.dealings,) if audited else (),
+                )
+            )  # fmt: skip
+        return found
 
     def _metrics(self, release: ReleaseSettings) -> tuple[data.MetricResult, ...]:
         results = []

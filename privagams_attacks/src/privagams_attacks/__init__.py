@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from privagams import hookimpl
 from privagams.component import Component
 from privagams_attacks import settings as s
+from privagams_attacks.membership import offers
 
 if TYPE_CHECKING:
     from privagams.roles import Attack
@@ -47,10 +47,7 @@ def privagams_attacks() -> Iterable[Component[Attack]]:
         "Infers a patient's label, sex, age group or site from what the release shows.",
         build_attribute, s.AttributeSettings,
     )  # fmt: skip
-    if find_spec("privagams_attacks.membership"):
-        from privagams_attacks.membership import offers
-
-        yield from offers.components()
+    yield from offers.components()
 
 
 def build_nearest_patient(settings: Any) -> Attack:

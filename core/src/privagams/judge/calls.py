@@ -32,10 +32,13 @@ def called(hits: np.ndarray, is_member: np.ndarray, found: str, note: str = "") 
 def excess(hits: int, members: int, alarms: int, others: int) -> tuple[float, float, float]:
     """Share of members found beyond what happens to non-members, with its 95 % interval, in [0, 1].
 
-    (p_a − p_c)/(1 − p_c) of Wilson's rates, half-width by error propagation (Giomi et al. 2022, 2211.10459).
+    (p_a − p_c)/(1 − p_c); the interval is of Wilson's rates by error propagation (Giomi et al. 2022, arXiv
+    2211.10459). The value itself is of the plain rates: Wilson's, drawn towards one half, would show an excess
+    where everybody is called, member or not.
     """
-    attack, control = wilson(hits, members), wilson(alarms, others)
-    return residual(attack, control)
+    _, low, high = residual(wilson(hits, members), wilson(alarms, others))
+    plain, *_ = residual((hits / members, 0.0), (alarms / others, 0.0))
+    return plain, min(low, plain), max(high, plain)
 
 
 def residual(attack: tuple[float, float], control: tuple[float, float]) -> tuple[float, float, float]:
