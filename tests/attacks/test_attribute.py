@@ -3,9 +3,10 @@ import pytest
 from attrs import evolve
 
 from privagams.access import Access, Target, World
+from privagams.attributes import age_group
 from privagams.errors import NotApplicable
 from privagams.records import Records
-from privagams_attacks.attribute import Attribute, age_group
+from privagams_attacks.attribute import Attribute
 from privagams_attacks.settings import AttributeSettings
 
 

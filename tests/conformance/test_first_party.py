@@ -18,6 +18,11 @@ SETTINGS = {
     "dp-merf": {"features": 16, "width": 4, "batch": 4},
     "kid": {"resamples": 100},
     "downstream-accuracy": {"resamples": 100},
+    "learned-linkage": {"steps": 30, "width": 8},
+    "slide-descriptor": {"words": 8, "components": 16},
+    "loss": {"noises": 2},
+    "lira": {"shadows": 4, "noises": 2},
+    "rmia": {"shadows": 4, "noises": 2},
 }
 
 

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-HOSTILE = '''\
+HOSTILE = """\
 import os, time
 import numpy as np
 from attrs import frozen
@@ -61,7 +61,7 @@ class Hostile:
 @hookimpl
 def privagams_attacks():
     yield Component("test-hostile", "Does what it should not.", Hostile, Settings)
-'''
+"""
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ import numpy as np
 from attrs import frozen
 
 from privagams.access import Access, Holds, Scores, Target, World
+from privagams.attributes import age_group
 from privagams.errors import NotApplicable
 from privagams.records import Records
 from privagams.roles import Game
@@ -16,7 +17,6 @@ from privagams_attacks.nearest import nearest_distance
 from privagams_attacks.patients import mean_by, owners
 from privagams_attacks.settings import AttributeSettings
 
-_YEARS = 20
 _LEAST = 1e-300
 
 
@@ -91,15 +91,3 @@ def values_of(records: Records, name: str) -> np.ndarray:
     """The attribute of each record, text "n", empty where unknown; ages in years become groups of 20."""
     values = records.column(name).astype(str)
     return np.array([age_group(v) for v in values], dtype=str) if name == "age" else values
-
-
-def age_group(value: str) -> str:
-    """Turn 63 and 63.5 into 60-79; text that is no number, such as a group already, stays."""
-    try:
-        years = float(value)
-    except ValueError:
-        return value
-    if not np.isfinite(years):
-        return ""
-    least = int(years // _YEARS) * _YEARS
-    return f"{least}-{least + _YEARS - 1}"

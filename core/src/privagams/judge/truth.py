@@ -8,6 +8,7 @@ from collections.abc import Mapping
 import numpy as np
 from attrs import field, frozen
 
+from privagams.attributes import age_group
 from privagams.records import TEXT_COLUMNS, Records
 from privagams.splits import AUXILIARY, MAIN, MEMBER, SAME_IMAGE, SplitTable
 
@@ -174,7 +175,8 @@ def _text(records: Records, name: str) -> np.ndarray:
 def _attributes(columns: Mapping[str, np.ndarray], rows: list[np.ndarray]) -> dict[str, np.ndarray]:
     found = {}
     for name in ("label", "sex", "age", "site", "scanner"):
-        values = [Counter(v for v in columns[name][mine].tolist() if v) for mine in rows]
+        shown = age_group if name == "age" else str
+        values = [Counter(shown(v) for v in columns[name][mine].tolist() if v) for mine in rows]
         if any(values):
             found[name] = np.array([min(c, key=lambda v: (-c[v], v)) if c else "" for c in values], dtype=str)
     return found
