@@ -41,8 +41,10 @@ def cases():
 
 @pytest.fixture(scope="session")
 def weights_file(tmp_path_factory):
-    timm = pytest.importorskip("timm")
+    from privagams_metrics.timm_import import import_timm
     from safetensors.torch import save_file
+
+    timm = import_timm()
 
     path = tmp_path_factory.mktemp("weights") / "tiny.safetensors"
     save_file(timm.create_model("test_resnet", pretrained=False).state_dict(), path)

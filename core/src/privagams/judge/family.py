@@ -30,7 +30,7 @@ def best_of(
 ) -> Family:
     """Compare attacks by one score per patient, "k" each, on the same candidates.
 
-    max-T of standardised AUCs (Westfall and Young 1993): patients are permuted jointly over attacks, so that
+    max-T of AUCs (Westfall and Young 1993): patients are permuted jointly over attacks, so that
     correlated attacks cost little. A p-value below 0.05 for any of several attacks that know nothing has
     probability at most 0.05. Needs at least one member, one non-member and one attack.
     """
@@ -39,9 +39,8 @@ def best_of(
     if not names or min(m, n) == 0:
         raise ValueError(f"expected attacks, members and non-members, found {len(names)}, {m} and {n}")
     ranks = np.stack([rankdata(scores[name]) for name in names], axis=1)
-    spread = ranks.std(axis=0)
-    # Where every score is the same there is nothing to standardise, and the statistic is 0.
-    scaled = (ranks - ranks.mean(axis=0)) / np.where(spread > 0, spread, 1)
+    # By the spread of ranks without ties, whatever the ties: the best is then the one of the highest AUC.
+    scaled = (ranks - ranks.mean(axis=0)) / np.sqrt((len(member) ** 2 - 1) / 12)
     found = member @ scaled
     null = (rng.permuted(np.tile(member, (permutations, 1)), axis=1) @ scaled).max(axis=1)
     adjusted = [(1 + int((null >= t - 1e-9).sum())) / (permutations + 1) for t in found]

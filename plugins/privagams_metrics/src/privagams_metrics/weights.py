@@ -33,7 +33,9 @@ class Weights:
         _check_file(path, settings.sha256)
         timm = import_timm()
         _check_name(settings.model, timm)
-        self._net = timm.create_model(settings.model, pretrained=False, num_classes=0).eval()
+        # The weights drawn here are overwritten at once; torch's global generator is to stay as it was.
+        with torch.random.fork_rng(devices=[]):
+            self._net = timm.create_model(settings.model, pretrained=False, num_classes=0).eval()
         usual = self._net.pretrained_cfg
         _load(self._net, path, settings.model, _classifiers(usual.get("classifier")))
         self._size = _size(settings, usual)
