@@ -9,9 +9,10 @@ import torch
 from scipy.stats import binom, norm
 
 from privagams.audit import audit_mechanism
-from privagams.audit.canaries import Directions, evidence, flip_coins
+from privagams.audit.canaries import CanaryScores, Directions, evidence, flip_coins
 from privagams.audit.door import CanaryMechanism
 from privagams.audit.invented import invented_patients
+from privagams.audit.training import _sorted
 from privagams.errors import StageError
 from privagams.judge import audit_bounds
 from privagams.judge.intervals import auc
@@ -123,6 +124,18 @@ def test_facts_do_not_tell_which_canaries_took_part(kit):
         assert [known[score] for score in each["scores"]] == each["included"]
     assert "scores" not in repr(found.canaries[0])
     assert "included" not in repr(found.canaries[0])
+
+
+def test_canaries_of_equal_score_are_written_in_random_order():
+    """An order by coins would make of scores that say nothing the best or the worst of guesses."""
+    included = np.arange(400) < 200
+    canaries = CanaryScores("gradient", "", np.repeat([0.0, 1.0], 200), np.roll(included, 100))
+    orders = [_sorted(canaries) for _ in range(20)]
+    ones = [sum(each["included"][:100]) for each in orders]
+    assert all(each["scores"] == sorted(each["scores"]) for each in orders)
+    assert len({tuple(each["included"]) for each in orders}) == 20
+    # Half of 200 equal scores are included: the first 100 hold 50 of them, with a deviation of 3.5.
+    assert abs(np.mean(ones) - 50) < 6 * 3.6 / np.sqrt(20)
 
 
 def test_an_audit_leaves_nothing_behind(kit, tmp_path):

@@ -41,8 +41,9 @@ def cases():
 
 @pytest.fixture(scope="session")
 def weights_file(tmp_path_factory):
-    from privagams_metrics.timm_import import import_timm
     from safetensors.torch import save_file
+
+    from privagams_metrics.timm_import import import_timm
 
     timm = import_timm()
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 
@@ -132,8 +133,8 @@ def test_shadows_are_trained_once_for_all_attacks_and_never_touch_the_ledger(pro
     )  # fmt: skip
     # One noisy sum of the release, none of its shadows.
     assert shown.stdout.count("one-shot") >= 1
-    ledger = (tmp_path / "home" / "datasets" / "tiny" / "ledger.jsonl").read_text()
-    assert ledger.count('"kind":"reserve"') == 1
+    (ledger,) = (tmp_path / "home").rglob("ledger.jsonl")
+    assert ledger.read_text().count('"kind":"reserve"') == 1
     for release in report_of(project)["releases"]:
         assert {attack["attack"] for attack in release["attacks"]} == {"lira", "rmia"}
 
@@ -157,3 +158,44 @@ def test_an_image_that_was_saved_again_under_another_patient_is_refused(project)
     outcome = run(project)
     assert outcome.returncode == 2, outcome.stdout + outcome.stderr
     assert "same pixels under different patients" in outcome.stdout + outcome.stderr
+
+
+def test_a_report_of_an_unfinished_run_is_not_the_last_word(finished, privagams):
+    runs = finished / "runs" / "tiny"
+    (attack,) = (
+        p for p in (runs / "artifacts").iterdir() if _name_of(p) == "attack one-shot with nearest-patient"
+    )
+    shutil.rmtree(attack)
+    assert privagams("report").returncode == 0
+    assert "it was not run" in (runs / "report.json").read_text()
+    refused = privagams("approve", "one-shot", "--by", "A")
+    assert refused.returncode == 1
+    assert "not done" in refused.stderr
+    # The attack is made up for, and with it the report: nothing may rest on the one without it.
+    assert privagams("run").returncode == 0
+    assert "it was not run" not in (runs / "report.json").read_text()
+    assert privagams("approve", "one-shot", "--by", "A").returncode == 0
+
+
+def test_what_no_attack_has_tested_can_not_be_approved(finished, privagams):
+    state = finished / "runs" / "tiny" / "report.key"
+    state.write_text(json.dumps({**json.loads(state.read_text()), "tested": {"one-shot": 0}}))
+    refused = privagams("approve", "one-shot", "--by", "A")
+    assert refused.returncode == 1
+    assert "nobody has tested it" in refused.stderr
+
+
+def test_a_training_that_the_gate_refused_leaves_under_no_other_number_of_images(finished, privagams):
+    from privagams.decisions import Decision, add_decision
+
+    runs = finished / "runs" / "tiny"
+    (fit,) = (p.name for p in (runs / "artifacts").iterdir() if _name_of(p) == "fit one-shot")
+    add_decision(runs, Decision("one-shot", fit, "refused", "the gate", "today", "0" * 64))
+    assert privagams("run", "--set", "releases.2.images=13").returncode == 0
+    refused = privagams("approve", "one-shot", "--by", "A", "--set", "releases.2.images=13")
+    assert refused.returncode == 4, refused.stderr
+    assert "the gate refused it" in refused.stderr
+
+
+def _name_of(artifact):
+    return json.loads((artifact / "manifest.json").read_text())["name"]

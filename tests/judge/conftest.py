@@ -24,11 +24,11 @@ def make_truth():
 def judged():
     """Judge scores (an array, or a `Scores`) against a truth."""
 
-    def run(scores, truth, game="membership", epsilon=math.inf, delta=0.0, seed=0, blind=None):
+    def run(scores, truth, game="membership", epsilon=math.inf, delta=0.0, seed=0, blind=None, **price):
         return judge(
             scores if isinstance(scores, Scores) else Scores(np.asarray(scores, dtype=float)),
             truth, release="r", attack="a", game=game, access="released", epsilon=epsilon, delta=delta,
-            rng=np.random.default_rng(seed), blind=blind,
+            rng=np.random.default_rng(seed), blind=blind, **price,
         )  # fmt: skip
 
     return run

@@ -3,6 +3,7 @@ import pytest
 
 from privagams.access import Scores
 from privagams.errors import PluginError
+from privagams.judge import aligned
 
 
 def test_scores_in_an_order_of_their_own_are_put_in_order(make_truth, judged):
@@ -70,3 +71,10 @@ def test_scores_by_image_must_fit_the_images(make_truth, judged, places):
     about = make_truth(4, 2, copies=True, images=places("a", "b", "c"), group_places=places("x", "y"))
     with pytest.raises(PluginError, match=r"scores by image of shape \(2, 3\)"):
         judged(Scores(np.eye(2, 4), by_image=np.zeros((2, 4))), about, "linkage")
+
+
+def test_values_are_handed_out_in_the_order_of_the_truth(make_truth):
+    about = make_truth()
+    shuffle = np.random.default_rng(2).permutation(60)
+    scores = Scores(np.arange(60.0)[shuffle], patients=about.patients[shuffle])
+    assert aligned(scores, about).tolist() == list(range(60))

@@ -55,6 +55,35 @@ def test_an_audit_says_in_words_what_it_found_and_could_have_found():
     assert "nothing is claimed" in audit(3.0, epsilon=math.inf).sentence
 
 
+def test_every_bound_says_what_it_could_have_shown_at_most():
+    notes = {m.name: (m.value, m.note) for m in audit(30.0).measurements if m.name != "auc"}
+    assert len(notes) == 4
+    for value, note in notes.values():
+        assert f"At most {value:.2f} could have been shown with 1000 canaries." in note
+    quiet = audit(0.0).measurements[0]
+    assert f"At most {largest_one_run(1000, 1e-5):.2f} could" in quiet.note
+
+
+@pytest.mark.parametrize("family", [1, 20])
+def test_a_smaller_delta_gives_the_gate_its_reach_and_leaves_the_printed_bound(family):
+    plain = [audit(30.0, epsilon=2.0)] * family
+    priced = [audit(30.0, epsilon=2.0, gate_epsilon=2.8, gate_delta=1e-9)] * family
+    assert priced[0].measurements == plain[0].measurements
+    assert (priced[0].sentence, priced[0].cap) == (plain[0].sentence, 2.0)
+    assert not gate(plain).refused
+    assert not any(test.could_refuse for test in gate(plain).tests)
+    assert "none could have contradicted its claim" in of_gate(gate(plain))
+    assert len(gate(priced).refused) == family
+    assert all(test.could_refuse for test in gate(priced).tests)
+    assert "at δ = 1e-09, where 2.8 is claimed" in of_gate(gate(priced))
+
+
+def test_the_price_for_the_gate_is_given_whole_or_not_at_all():
+    with pytest.raises(ValueError, match="expected both or neither"):
+        audit(0.0, gate_epsilon=3.0)
+    assert audit(3.0, gate_epsilon=math.inf, gate_delta=1e-9).bounds == ()
+
+
 def test_canaries_enter_the_gate_and_break_a_claim_that_is_too_small():
     broken, kept = audit(3.0, epsilon=0.5), audit(3.0, epsilon=20.0)
     assert len(gate([broken]).refused) == 1
@@ -93,7 +122,7 @@ def test_null_audits_by_membership_coins_raise_few_alarms(share):
     alarms = 0
     for _ in range(1000):
         member = rng.random(200) < share
-        alarms += patients_as_canaries(rng.normal(size=200), member, share, 0.0, rng)[0].value > 0
+        alarms += patients_as_canaries(rng.normal(size=200), member, share, 0.0, rng)[0][0].value > 0
     assert alarms / 1000 <= 0.05 + 2 * np.sqrt(0.05 * 0.95 / 1000)
 
 
@@ -104,8 +133,32 @@ def test_without_thinning_unequal_coins_raise_an_alarm_almost_always():
     for _ in range(100):
         member = rng.random(200) < 0.8
         alarms += one_run(200, 100, int(member[:100].sum()), 0.0) > 0
-        assert patients_as_canaries(rng.normal(size=200), member, 0.8, 0.0, rng)[0].n < 130
+        assert patients_as_canaries(rng.normal(size=200), member, 0.8, 0.0, rng)[0][0].n < 130
     assert alarms > 90
+
+
+def test_patients_enter_the_gate_as_canaries_where_a_smaller_delta_is_priced(make_truth, judged):
+    rng = np.random.default_rng(9)
+    about = make_truth(400, 200, member_share=0.5)
+    scores = rng.normal(size=400) + 9 * about.member
+    price = {"epsilon": 1.0, "gate_epsilon": 1.5, "gate_delta": 1e-9}
+    assert [bound.note for bound in judged(scores, about, epsilon=1.0).bounds] == [""]
+    assert len(judged(scores, about, "linkage", **price).bounds) == 1
+    verdict = judged(scores, about, **price)
+    assert [bound.note for bound in verdict.bounds] == ["", "patients as canaries"]
+    assert [test.refused for test in gate([verdict]).tests] == [True, True]
+    assert (verdict.bounds[1].cap, verdict.cap) == (1.5, verdict.bounds[0].cap)
+
+
+def test_a_claim_kept_by_its_edge_is_seldom_refused_by_patients_of_unequal_coins():
+    """Randomised response of ε = 1, seven of ten patients members; level 0.05, 1,000 releases."""
+    rng, refused = np.random.default_rng(10), 0
+    for _ in range(1000):
+        member = rng.random(300) < 0.7
+        told = member ^ (rng.random(300) > 1 / (1 + math.exp(-1)))
+        strength = patients_as_canaries(told + 1e-3 * rng.random(300), member, 0.7, 0.0, rng)[1]
+        refused += strength.lower(0.05) > 1.0
+    assert 0.005 < refused / 1000 <= 0.05 + 2 * np.sqrt(0.05 * 0.95 / 1000)
 
 
 @pytest.mark.parametrize("share", [0.2, 0.5, 0.7])
@@ -123,12 +176,13 @@ def test_patients_kept_are_members_by_a_fair_coin(monkeypatch, share):
 
 def test_patients_as_canaries_state_what_they_could_have_shown():
     member = np.random.default_rng(5).random(400) < 0.5
-    found = patients_as_canaries(member * 1.0, member, 0.5, 0.0, np.random.default_rng(6))[0]
+    (found,), strength = patients_as_canaries(member * 1.0, member, 0.5, 0.0, np.random.default_rng(6))
     assert (found.name, found.n, found.high) == ("epsilon-lower-bound", 400, math.inf)
     assert found.value == found.low == pytest.approx(largest_one_run(400, 0.0))
     assert f"at most {found.value:.2f} could have been shown with 400 patients" in found.note
     assert "coin" in found.note
-    assert patients_as_canaries(member * 1.0, member, 1.0, 0.0, np.random.default_rng(6)) == []
+    assert patients_as_canaries(member * 1.0, member, 1.0, 0.0, np.random.default_rng(6)) == ([], None)
+    assert strength.lower(0.05) == found.value, "the gate judges the same guesses by the same coins"
 
 
 def test_membership_and_extraction_carry_the_bound_and_linkage_does_not(make_truth, judged):

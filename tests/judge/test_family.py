@@ -70,3 +70,17 @@ def test_constant_scores_and_a_single_attack_are_no_trouble():
     assert family.low < 0.5
     with pytest.raises(ValueError, match="found 1, 20 and 0"):
         best_of({"flat": np.zeros(20)}, np.ones(20, bool), rng)
+
+
+def test_an_attack_that_is_always_wrong_is_found_as_well_as_one_that_is_always_right():
+    rng = np.random.default_rng(6)
+    member = np.arange(200) < 100
+    scores = nulls(rng, 200, 9, 0.0) | {"wrong": rng.normal(size=200) - 2 * member}
+    family = best_of(scores, member, rng)
+    assert (family.best, family.direction) == ("wrong", "lower")
+    assert family.adjusted_p["wrong"] < 0.01
+    assert 0.8 < family.low < 0.93
+    scores["wrong"] *= -1
+    right = best_of(scores, member, rng)
+    assert right.direction == "higher"
+    assert right.low == pytest.approx(family.low, abs=0.02)

@@ -89,3 +89,9 @@ def test_a_single_exposed_member_shows_among_the_worst_off():
     found, _ = measured(scores, is_member)
     assert found["worst-off"].value >= 0.1
     assert found["worst-off"].low > found["worst-off"].chance
+
+
+def test_members_who_score_lower_are_as_unlikely_by_luck_as_members_who_score_higher():
+    scores, is_member = gaussian(np.random.default_rng(4), 60, 60, 1.0)
+    higher, lower = measured(scores, is_member)[1], measured(-scores, is_member)[1]
+    assert max(higher, lower) < 0.01

@@ -51,9 +51,13 @@ def test_relations_are_told_where_known_on_both_sides_and_disjoint():
 
 
 def test_the_very_images_are_the_same_image_and_marked_as_such():
-    about = truth("all images")
+    about = truth("all images", released_rows=np.array([0, 1, 3]), group=np.array([0, 0, 1]))
     assert strata(about)["same image"] == ["a", "b", "c"]
     assert set(about.relation) == {"same image"}
+
+
+def test_of_drawn_images_nobody_holds_the_original_so_that_all_images_are_no_easy_case():
+    assert set(truth("all images").relation) == {""}
 
 
 def test_held_training_images_are_nobodys_worst_case():

@@ -29,11 +29,12 @@ def approve_release(prepared: Prepared, name: str, who: str, outbox: Path, unpro
 
     release = _find(prepared, name)
     artifact, report = _reported(prepared, name)
-    earlier = decision_on(prepared.run_folder, artifact)
-    if earlier is not None and earlier.decision == "refused":
-        raise BudgetError(
-            f"{name}: {earlier.who} refused it on {earlier.when}; a release that differs needs its own run"
-        )
+    for decided in (artifact, *(fit.artifact for fit in prepared.plan.of("fit", name))):
+        earlier = decision_on(prepared.run_folder, decided)
+        if earlier is not None and earlier.decision == "refused":
+            raise BudgetError(
+                f"{name}: {earlier.who} refused it on {earlier.when}; a release that differs needs its own run"
+            )
     if release.yardstick and not unprotected:
         raise BudgetError(
             f"{name}: a yardstick has no protection and never leaves by accident; "
@@ -97,12 +98,15 @@ def _find(prepared: Prepared, name: str) -> ReleaseSettings:
 
 def _reported(prepared: Prepared, name: str) -> tuple[str, str]:
     """The release's artifact and the report's digest, once both are what the last report was written about."""
+    from privagams.reporting import judged_state
+
     page, mark = prepared.run_folder / "report.html", prepared.run_folder / "report.key"
     if not page.is_file() or not mark.is_file():
         raise StageError(f"{name}: there is no report of this run yet; run the pipeline and read it first")
     state, artifact = json.loads(mark.read_text()), prepared.plan.of("release", name)[0].artifact
     report = file_digest(page)
-    if state["artifacts"].get(name) != artifact or state["report"] != report:
+    about_this = state["artifacts"].get(name) == artifact and state["judged"] == judged_state(prepared)
+    if not about_this or state["report"] != report:
         raise StageError(
             f"{name}: the report in {prepared.run_folder} is about another state of it, or was changed; "
             "run the pipeline with the same settings (--set too), read the new report, then decide"
@@ -111,12 +115,27 @@ def _reported(prepared: Prepared, name: str) -> tuple[str, str]:
 
 
 def _check_tested(prepared: Prepared, release: ReleaseSettings) -> None:
-    for stage in prepared.plan.of("attack", release.name):
+    """Refuse what was not tested as planned, or by nothing that gave a figure, or by what fails its own test."""
+    tests = [s for s in prepared.plan.stages if s.verb in ("attack", "audit") and s.release == release.name]
+    for stage in (*tests, *prepared.plan.of("selftest")):
         if not prepared.store.has(stage.verb, stage.key):
             raise StageError(
                 f"{release.name}: {stage.name} is not done, so the release is not tested as planned; "
-                "run the pipeline again, or take the attack out of it"
+                "run the pipeline again, or take the attack or audit out of it"
             )
+    for stage in prepared.plan.of("selftest"):
+        facts = json.loads((prepared.store.path(stage.verb, stage.key) / "facts.json").read_text())
+        if facts["passed"] < facts["total"]:
+            raise StageError(
+                f"{release.name}: the self-test failed, so attacks and judge are not to be trusted here; "
+                "`privagams selftest` says which answers are wrong"
+            )
+    state = json.loads((prepared.run_folder / "report.key").read_text())
+    if not state["tested"].get(release.name):
+        raise StageError(
+            f"{release.name}: no attack gave a figure on it, so nobody has tested it; add [[attacks]] that apply, "
+            "run, and read the report"
+        )
 
 
 def _check_intact(prepared: Prepared, release: ReleaseSettings) -> None:

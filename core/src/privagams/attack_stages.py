@@ -53,6 +53,8 @@ def attack(
     if len(world.patients) == 0:
         return {"not_run": "no patient has an image that the adversary could hold; see [split] auxiliary"}
     world = evolve(world, shadows=_shadows(stage, context, registry, made, world.patients))
+    if copies:  # in an order of their own: that of the table would say who is who
+        released = released.take(np.random.default_rng(stage.seed).permutation(len(released)))
     target = Target(
         _read_only(released), made.access, int(released.table["group"].max()) + 1 if copies else None,
         None if copies else lambda: load_model(release_stage(context, stage), context, registry),
@@ -153,16 +155,18 @@ def blind(
 def audit(
     stage: Stage, context: Context, registry: Registry, folder: Path, progress: Progress
 ) -> dict[str, Any]:
-    """Train once more with planted canaries, on reference or invented patients, and keep what they score."""
+    """Train once more with planted canaries and keep what they score.
+
+    On invented patients: its figures may be published, and reference patients of the private source would lose
+    by that what no claim counts.
+    """
     from privagams.audit import audit_mechanism
 
-    records, table = records_of(stage, context), table_of(stage, context)
-    reference = records.take(table.where(REFERENCE, MAIN))
     found = audit_mechanism(
         build(registry, "generators", stage.settings["generator"]),
         build(registry, "mechanisms", stage.settings["mechanism"]),
-        space_of(stage, context), stage.settings["patients"], reference if len(reference) else None,
-        stage.settings["canaries"], stage.seed, folder, progress,
+        space_of(stage, context), stage.settings["patients"], None, stage.settings["canaries"], stage.seed,
+        folder, progress,
     )  # fmt: skip
     return found.to_facts()
 
@@ -170,10 +174,12 @@ def audit(
 def selftest(
     stage: Stage, context: Context, registry: Registry, folder: Path, progress: Progress
 ) -> dict[str, Any]:
-    """Run the known-answer suite on the very components that attack and judge in this run."""
+    """Run the known-answer suite on the judge and on the very attacks and mechanisms of this run."""
     from privagams.selftest import run_selftest
 
-    return run_selftest(registry, progress).to_json()
+    taking_part = set(stage.components)
+    offers = tuple(o for o in registry.offers if f"{o.role}:{o.component.name}" in taking_part)
+    return run_selftest(evolve(registry, offers=offers), progress).to_json()
 
 
 def world_of(
@@ -181,14 +187,17 @@ def world_of(
 ) -> World:
     """What the adversary knows: images by `holds`, without the `hidden` columns; no shadows yet.
 
-    `trained`: the release was made by a generator, which leaves out images without one of the classes; an
-    adversary with training images then holds none of those either.
+    `trained`: the release was made by a generator, which leaves out images without one of the classes; then
+    patients without such an image are no candidates, and the images left out are no training images.
     """
     records, table = records_of(stage, context), table_of(stage, context)
     classes = context.pipeline.classes
     wanted = np.isin(table.role, (MEMBER, NONMEMBER)) & np.isin(table.part, _PARTS[holds])
-    if trained and classes and holds == "training images":
-        wanted &= records.label_index(classes) >= 0
+    if trained and classes:
+        known = records.label_index(classes) >= 0
+        # A patient without such an image was not trained on, and the same goes for its like among the others.
+        wanted &= np.isin(table.patient, table.patient[known & (table.part == MAIN)])
+        wanted &= known | (table.part != MAIN)
     candidates = records.take(wanted)
     shown = {name: column for name, column in candidates.table.items() if name not in hidden}
     reference = records.take(table.where(REFERENCE))

@@ -162,9 +162,11 @@ def ledger(dataset: str | None, as_json: bool) -> int:
 def report(file: Path, overrides: tuple[str, ...], runs: Path | None) -> int:
     """Write the report of FILE's run anew from finished stages."""
     from privagams.reporting import write_report
+    from privagams.run import alone_in
 
     prepared = _prepare(file, overrides, runs)
-    _, verdict = write_report(prepared, {}, anew=True)
+    with alone_in(prepared.run_folder):
+        _, verdict = write_report(prepared, {}, anew=True)
     click.echo(f"Report: {prepared.run_folder / 'report.html'}")
     return int(verdict)
 

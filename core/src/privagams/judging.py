@@ -14,6 +14,7 @@ from privagams.attack_stages import load_scores
 from privagams.errors import PrivagamsError
 from privagams.evidence import Measurement
 from privagams.judge import Blind, Family, Truth, Verdict, best_of, canary_verdict, judge, truth_of
+from privagams.judge.alignment import aligned
 from privagams.ledger.accounting import Claim
 from privagams.pipeline import ReleaseSettings
 from privagams.plan import Stage
@@ -22,7 +23,6 @@ from privagams.splits import SplitTable
 from privagams.stage_inputs import copied, rng_of
 
 if TYPE_CHECKING:
-    from privagams.access import Scores
     from privagams.run import Prepared
 
 _PER_PATIENT = ("membership", "extraction")
@@ -34,7 +34,8 @@ class Judged:
 
     verdict: Verdict
     truth: Truth
-    scores: Scores
+    values: np.ndarray
+    """Scores in the order of `truth.patients`."""
 
 
 @frozen
@@ -67,23 +68,28 @@ class Judging:
         self._share = settings.members / (1 - settings.reference)
         self._blind = {stage.settings["holds"]: self._blind_of(stage) for stage in prepared.plan.of("blind")}
 
-    def of(self, release: ReleaseSettings, claim: Claim | None, records: Records) -> list[Judged]:
+    def of(
+        self, release: ReleaseSettings, claim: Claim | None, tight: Claim | None, records: Records
+    ) -> list[Judged]:
         """Judge every attack on a release; what could not be judged is put down in `unjudged`.
 
-        `records`: the table of all tiles, as split.
+        `tight`: the same spending at a far smaller δ, for the gate. `records`: the table of all tiles, as split.
         """
         found = []
         for stage in self.p.plan.of("attack", release.name):
             facts = self._facts_of(stage, release)
             if facts is not None:
                 try:
-                    found.append(self._judge(stage, facts, release, claim, records))
+                    found.append(self._judge(stage, facts, release, claim, tight, records))
                 except PrivagamsError as error:
                     self._leave_out(attack_title(stage), release, str(error))
         return found
 
-    def audit(self, release: ReleaseSettings, claim: Claim | None) -> Audited | None:
-        """What an audit training of the release's mechanism showed; None where there was none."""
+    def audit(self, release: ReleaseSettings, claim: Claim | None, tight: Claim | None) -> Audited | None:
+        """What an audit training of the release's mechanism showed; None where there was none.
+
+        `tight`: the same spending at a far smaller δ. It binds as much, and leaves one-run bounds their force.
+        """
         for stage in self.p.plan.of("audit", release.name):
             facts = self._facts_of(stage, release)
             if facts is None:
@@ -93,6 +99,7 @@ class Judging:
                     np.array(kind["scores"]), np.array(kind["included"], dtype=bool),
                     release=release.name, attack=f"{kind['kind']} canaries",
                     epsilon=claim.epsilon if claim else math.inf, delta=claim.delta if claim else 0.0,
+                    gate_epsilon=tight.epsilon if tight else None, gate_delta=tight.delta if tight else None,
                 )
                 for kind in facts["canaries"]
             )  # fmt: skip
@@ -100,18 +107,19 @@ class Judging:
         return None
 
     def family(self, judged: list[Judged]) -> Family | None:
-        """The strongest of several attacks on membership in one release, judged as the best of so many."""
-        scores: dict[str, np.ndarray] = {}
-        member = None
+        """The strongest of several attacks on membership in one release, judged as the best of so many.
+
+        Compared are those with the same candidates; where there are several such sets, the largest.
+        """
+        sets: dict[tuple[str, ...], list[Judged]] = {}
         for one in judged:
             if one.verdict.game in _PER_PATIENT and one.verdict.interpretable:
-                if member is not None and len(one.truth.member) != len(member):
-                    continue
-                member = one.truth.member
-                scores[one.verdict.attack] = np.asarray(one.scores.values, dtype=np.float64)
-        if member is None or len(scores) < 2 or member.all() or not member.any():
+                sets.setdefault(tuple(one.truth.patients.tolist()), []).append(one)
+        found = max(sets.values(), key=len, default=[])
+        if len(found) < 2 or found[0].truth.member.all() or not found[0].truth.member.any():
             return None
-        return best_of(scores, member, np.random.default_rng(self.p.pipeline.seed))
+        scores = {one.verdict.attack: one.values for one in found}
+        return best_of(scores, found[0].truth.member, np.random.default_rng(self.p.pipeline.seed))
 
     def _judge(
         self,
@@ -119,6 +127,7 @@ class Judging:
         facts: Mapping[str, Any],
         release: ReleaseSettings,
         claim: Claim | None,
+        tight: Claim | None,
         records: Records,
     ) -> Judged:
         folder = self.p.store.path(stage.verb, stage.key)
@@ -135,8 +144,9 @@ class Judging:
             scores, truth, release=release.name, attack=attack_title(stage), game=facts["game"],
             access=facts["access"], epsilon=claim.epsilon if claim else math.inf,
             delta=claim.delta if claim else 0.0, rng=rng_of(stage), blind=self._blind.get(facts["holds"]),
+            gate_epsilon=tight.epsilon if tight else None, gate_delta=tight.delta if tight else None,
         )  # fmt: skip
-        return Judged(verdict, truth, scores)
+        return Judged(verdict, truth, aligned(scores, truth, facts["game"], attack_title(stage)))
 
     def _facts_of(self, stage: Stage, release: ReleaseSettings) -> dict[str, Any] | None:
         title = attack_title(stage) if stage.verb == "attack" else "canaries"

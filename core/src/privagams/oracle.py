@@ -77,7 +77,9 @@ class Oracle:
         model = self._open(Access.LOSS, "losses")
         if not isinstance(model, Trained):
             raise NotApplicable("the model has no loss per image: it was fitted to one sum")
-        phase = model.phases()[-1]
+        phases = model.phases()
+        # The last that saw members: what they left in the model, they left there.
+        phase = ([p for p in phases if p.data == "members"] or [phases[-1]])[-1]
         found = np.empty((len(records), draws))
         noises = [phase.draw(1, torch.Generator().manual_seed(seed + k)) for k in range(draws)]
         with torch.no_grad():

@@ -106,6 +106,7 @@ class _Planner:
             yield from self._judged(stage, tile, data, embeds, shadows.get(stage.release, []))
         if p.attacks:
             yield from self._calibration(data)
+        yield from self._audits(data)
 
     def _release(self, release: ReleaseSettings, data: Mapping[str, str]) -> Iterator[Stage]:
         seed = self.pipeline.seed if release.seed is None else release.seed
@@ -203,14 +204,18 @@ class _Planner:
                 )  # fmt: skip
 
     def _calibration(self, data: Mapping[str, str]) -> Iterator[Stage]:
-        """What tells whether attacks and judge can be believed: known answers, blind baselines, canaries."""
+        """What tells whether attacks and judge can be believed: known answers and blind baselines."""
         components = [("attacks", use) for use in self.pipeline.attacks]
+        components += [("mechanisms", r.mechanism) for r in self.pipeline.releases if r.mechanism is not None]
         yield self._stage("selftest", "self-test", {"core": __version__}, components)
-        for holds, trained in (("training images", True), ("other images", False)):
+        for holds, trained in (("training images", True), ("other images", False), ("all images", False)):
             yield self._stage(
                 "blind", f"blind baseline on {holds}",
                 {"holds": holds, "trained": trained, "classes": list(self.pipeline.classes)}, [], data,
             )  # fmt: skip
+
+    def _audits(self, data: Mapping[str, str]) -> Iterator[Stage]:
+        """A training with planted canaries for each mechanism, attacks or no attacks."""
         canaries = self.pipeline.audit.canaries
         for release in self.pipeline.releases if canaries else ():
             if release.mechanism is None or release.generator is None:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 import platform
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from attrs import asdict, frozen
@@ -19,7 +19,7 @@ from privagams.evidence import Measurement
 from privagams.failures import headline
 from privagams.judge import Family, Verdict, gate, rank_probes, tpr_cap
 from privagams.judge import words as judge_words
-from privagams.judge.gate import Gate
+from privagams.judge.gate import Gate, Tested
 from privagams.judging import Audited, Judged, Judging
 from privagams.ledger.accounting import Claim
 from privagams.ledger.ledger import Ledger
@@ -37,6 +37,8 @@ if TYPE_CHECKING:
     from privagams.run import Prepared
 
 _EXAMPLES = 24
+_GATE_DELTA = 1e-9
+"""Canaries are held against the claim at this δ: at a larger one, one-run bounds have no force at the gate's level."""
 _WORST_SHOWN = 5
 FILES = ("report.html", "report.json", "public.html", "public.json")
 
@@ -62,20 +64,38 @@ def write_report(
     artifacts = {r.name: prepared.plan.of("release", r.name)[0].artifact for r in made.report.releases}
     for release in sorted(made.refused):
         record_refusal(prepared, release, "the gate", artifacts[release], page)
+        # The same training under another number of images is the same leak.
+        for fit in prepared.plan.of("fit", release):
+            record_refusal(prepared, release, "the gate", fit.artifact, page)
     verdict = ExitCode.REFUSED if made.refused else ExitCode.OK
     # Taken now: a refusal has just moved the ledger's head.
-    key = _freshness(prepared, failed, ledger)
-    write_text(
-        mark, json.dumps({"key": key, "verdict": int(verdict), "report": page, "artifacts": artifacts})
-    )
+    state = {
+        "key": _freshness(prepared, failed, ledger), "judged": judged_state(prepared), "verdict": int(verdict),
+        "report": page, "artifacts": artifacts, "tested": {r.name: _tested(r) for r in made.report.releases},
+    }  # fmt: skip
+    write_text(mark, json.dumps(state))
     return True, verdict
+
+
+def judged_state(prepared: Prepared) -> str:
+    """Digest of what was there to be judged, and by which settings: approving needs it to be as reported.
+
+    Guarantee: a stage that was done since, or settings that leave one out, make the report one about another state
+    (test_a_report_of_an_unfinished_run_is_not_the_last_word).
+    """
+    done = [[s.artifact, prepared.store.has(s.verb, s.key)] for s in prepared.plan.stages]
+    return digest([done, prepared.pipeline.resolved])
+
+
+def _tested(release: data.Release) -> int:
+    """How many attacks gave figures on a release."""
+    return sum(bool(attack.measurements) and attack.private for attack in release.attacks)
 
 
 def _freshness(prepared: Prepared, failed: Mapping[str, Any], ledger: Ledger) -> str:
     """Digest of everything a report rests on."""
     decided = [asdict(decision) for decision in decisions(prepared.run_folder)]
-    stages = [stage.artifact for stage in prepared.plan.stages]
-    return digest([stages, sorted(failed), str(ledger.head), decided, prepared.pipeline.resolved])
+    return digest([judged_state(prepared), sorted(failed), str(ledger.head), decided])
 
 
 def build_report(prepared: Prepared) -> data.Report:
@@ -108,8 +128,9 @@ class _Assembly:
         pipeline = self.p.pipeline
         complete = [r for r in pipeline.releases if self._complete(r)]
         claims = {r.name: self._claim(r) for r in complete}
-        judged = {r.name: self.judging.of(r, claims[r.name], self.records) for r in complete}
-        audits = {r.name: self.judging.audit(r, claims[r.name]) for r in complete}
+        tight = {r.name: self._claim(r, _GATE_DELTA) for r in complete}
+        judged = {r.name: self.judging.of(r, claims[r.name], tight[r.name], self.records) for r in complete}
+        audits = {r.name: self.judging.audit(r, claims[r.name], tight[r.name]) for r in complete}
         outcome = gate(
             [one.verdict for found in judged.values() for one in found]
             + [verdict for audited in audits.values() if audited for verdict in audited.verdicts]
@@ -147,7 +168,17 @@ class _Assembly:
             warnings=tuple(self.warnings),
             plugins=self._plugins(),
             approve_options=self._options(),
-            gate=data.Gate(len(outcome.tests), outcome.level, judge_words.of_gate(outcome)),
+            gate=data.Gate(
+                len(outcome.tests),
+                outcome.level,
+                judge_words.of_gate(
+                    outcome,
+                    faults=sum(bool(a.faults) for a in audits.values() if a),
+                    uninterpretable=sum(
+                        not one.verdict.interpretable for found in judged.values() for one in found
+                    ),
+                ),
+            ),
         )
         return _Made(report, frozenset(refused))
 
@@ -159,8 +190,11 @@ class _Assembly:
             self.warnings.append(f"{release.name} is missing from this report: {lost[0].name}: {reason}")
         return not lost
 
-    def _claim(self, release: ReleaseSettings) -> Claim | None:
-        """What the ledger holds for this release's fit, priced; never what a checkpoint says."""
+    def _claim(self, release: ReleaseSettings, delta: float | None = None) -> Claim | None:
+        """What the ledger holds for this release's fit, priced; never what a checkpoint says.
+
+        At `delta` instead of the release's own, where one is given.
+        """
         if release.mechanism is None:
             return None
         from privagams.ledger.accounting import ZERO_OUT, claim
@@ -179,7 +213,10 @@ class _Assembly:
                 f"found {mechanism.adjacency!r}"
             )
         return claim(
-            spent, float(release.mechanism.settings["delta"]), mechanism.adjacency, mechanism.protects
+            spent,
+            delta or float(release.mechanism.settings["delta"]),
+            mechanism.adjacency,
+            mechanism.protects,
         )
 
     def _release(
@@ -244,7 +281,7 @@ class _Assembly:
             attack=verdict.attack, game=verdict.game, access=verdict.access, relation=verdict.relation,  # type: ignore[arg-type]
             measurements=verdict.measurements, sentence=verdict.sentence, caps=caps, not_tested=verdict.not_tested,
             largest_bound=max((t.largest_epsilon for t in tests), default=None),
-            gate="" if not tests else "failed" if any(t.refused for t in tests) else "passed",
+            gate=_gate_word(tests),
             curves=tuple(
                 data.Curve(kind, points) for kind, points in (("roc", verdict.roc), ("rank", verdict.rank)) if points  # type: ignore[arg-type]
             ),
@@ -261,7 +298,7 @@ class _Assembly:
                     attack=verdict.attack, game="membership", access=verdict.access, relation="",
                     measurements=verdict.measurements, sentence=verdict.sentence, not_tested=verdict.not_tested,
                     largest_bound=max((t.largest_epsilon for t in tests), default=None),
-                    gate="" if not tests else "failed" if any(t.refused for t in tests) else "passed",
+                    gate=_gate_word(tests),
                     private=False, notes=(audited.dealings,) if audited else (),
                 )
             )  # fmt: skip
@@ -290,7 +327,7 @@ class _Assembly:
         verdict, truth = one.verdict, one.truth
         if truth.groups is None or verdict.headline is None:
             return []
-        probes = rank_probes(one.scores.values, truth.groups, truth.patients, truth.relation != "same image")
+        probes = rank_probes(one.values, truth.groups, truth.patients, truth.relation != "same image")
         mine = probes.top1[np.arange(len(probes.own)), probes.own]
         worst = np.argsort(-mine, kind="stable")[:_WORST_SHOWN]
         counts = {str(p): int((truth.groups == str(p)).sum()) for p in truth.patients[probes.own[worst]]}
@@ -379,6 +416,14 @@ class _Assembly:
         return self.p.store.path(stage.verb, stage.key)
 
 
+def _gate_word(tests: Sequence[Tested]) -> Literal["passed", "failed", "beyond reach", ""]:
+    if not tests:
+        return ""
+    if any(test.refused for test in tests):
+        return "failed"
+    return "passed" if any(test.could_refuse for test in tests) else "beyond reach"
+
+
 def _best_of(family: Family | None) -> str:
     """What remains of the strongest attack on membership after it was chosen from several."""
     if family is None:
@@ -388,11 +433,14 @@ def _best_of(family: Family | None) -> str:
         f"Of {len(family.adjusted_p)} attacks on membership, {family.best} separates members best. "
         "Judged as the best of so many, "
     )
-    if p_value <= 0.05:
+    if p_value > 0.05:
+        return f"{said}that is no more than luck explains (p = {p_value:.2f})."
+    if family.direction == "lower":
         return (
-            f"{said}it still does better than luck (p = {p_value:.2g}); its AUC is at least {family.low:.2f}."
+            f"{said}members score lower than luck explains (p = {p_value:.2g}), which betrays them too: "
+            f"one less its AUC is at least {family.low:.2f}."
         )
-    return f"{said}that is no more than luck explains (p = {p_value:.2f})."
+    return f"{said}it still does better than luck (p = {p_value:.2g}); its AUC is at least {family.low:.2f}."
 
 
 def _notes(release: ReleaseSettings, verdict: Verdict) -> tuple[str, ...]:

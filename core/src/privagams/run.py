@@ -7,7 +7,8 @@ import os
 import platform
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -106,14 +107,24 @@ def _require_patients(pipeline: Pipeline, home: DatasetHome, images: Sequence[An
 
 def run(prepared: Prepared, journal: Journal, jobs: int) -> ExitCode:
     """Execute what is missing; returns the exit code. Errors that stop everything are raised."""
-    lock = FileLock(prepared.run_folder / ".lock")
+    with alone_in(prepared.run_folder):
+        return _Run(prepared, journal, jobs).execute()
+
+
+@contextmanager
+def alone_in(run_folder: Path) -> Iterator[None]:
+    """Keep every other run, and every other report, out of this folder meanwhile."""
+    lock = FileLock(run_folder / ".lock")
     try:
-        with lock.acquire(timeout=0):
-            return _Run(prepared, journal, jobs).execute()
+        lock.acquire(timeout=0)
     except Timeout:
         raise ConfigError(
-            f"{prepared.run_folder}: another privagams run works in this folder; wait for it to end"
+            f"{run_folder}: another privagams run works in this folder; wait for it to end"
         ) from None
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 _ORDER = {"fit": 0, "audit": 2, "shadow": 3}
@@ -141,6 +152,9 @@ class _Run:
             self.journal.say(f"{len(missing)} of {len(p.plan.stages)} stages to do, in {p.run_folder}")
         self._tile()
         self._stages()
+        self._heed_selftest()
+        if any(not p.store.has(s.verb, s.key) for s in p.plan.of("split")):
+            return self.code  # nothing to report on, and what went wrong has been said
         changed, verdict = write_report(p, self.failed)
         self._close(bool(missing) or changed, started)
         return max(self.code, verdict) if verdict else self.code
@@ -232,6 +246,18 @@ class _Run:
                 self.journal.start(stage.name)
                 pool.submit((artifact, perform_in_child, (stage, self.prepared.context)))
 
+    def _heed_selftest(self) -> None:
+        """A self-test that failed is a fault of every run that rests on it, not only of the first."""
+        for stage in self.prepared.plan.of("selftest"):
+            if self.prepared.store.has(stage.verb, stage.key):
+                facts = read_facts(self.prepared.store, stage)
+                if facts["passed"] < facts["total"]:
+                    self.journal.say(
+                        "self-test: failed: attacks and judge are not to be trusted here; see privagams selftest",
+                        style="red",
+                    )
+                    self.code = max(self.code, ExitCode.STAGE_FAILED, key=_weight)
+
     def _too_long(self, stage: Stage) -> str:
         """Why a shadow model is not trained: all of its release would take more hours than allowed. Else empty.
 
@@ -270,11 +296,6 @@ class _Run:
             self.journal.end(stage.name)
             for note in message.payload.get("notes", ()):
                 self.journal.say(f"{stage.name}: {note}", style="yellow")
-            if stage.verb == "selftest" and message.payload["passed"] < message.payload["total"]:
-                self.journal.say(
-                    "self-test: failed: attacks and judge are not to be trusted here", style="red"
-                )
-                self.code = max(self.code, ExitCode.STAGE_FAILED, key=_weight)
             return
         text, code = message.payload
         if message.task in self.overdue:

@@ -39,6 +39,7 @@ def rng_of(stage: Stage) -> np.random.Generator:
 
 def load_model(stage: Stage, context: Context, registry: Registry) -> Model:
     """The fitted model behind a release, on the CPU."""
+    import torch
     from safetensors.torch import load_file
 
     folder = context.store.folder / stage.inputs["fit"]
@@ -46,6 +47,8 @@ def load_model(stage: Stage, context: Context, registry: Registry) -> Model:
         space_of(stage, context), stage.seed
     )
     model.load_state_dict(load_file(folder / "weights.safetensors"))
+    if isinstance(model, torch.nn.Module):
+        model.eval()  # a model with dropout would answer an attack at random
     return model
 
 

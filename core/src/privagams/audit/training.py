@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 from pathlib import Path
 from typing import Any, cast
@@ -139,7 +140,9 @@ def audit_mechanism(
 
 
 def _sorted(canaries: CanaryScores) -> dict[str, Any]:
-    order = np.lexsort((canaries.included, canaries.scores))
+    """By score; canaries of equal score at random, since an order by their coins would favour one kind of guess."""
+    ties = np.frombuffer(os.urandom(8 * len(canaries.scores)), dtype=np.uint64)
+    order = np.lexsort((ties, canaries.scores))
     return {
         "kind": canaries.kind,
         "what": canaries.what,

@@ -61,8 +61,19 @@ images = 1000
 generator = {{ use = "diffusion", steps = 100 }}
 mechanism = {{ use = "dp-sgd", epsilon = 8.0, delta = 1e-4, patients_per_step = 32, noise_draws = 2 }}
 
-[[attacks]]
+[audit]                   # one more training per mechanism, on other invented patients, with planted canaries
+canaries = 256
+
+[[attacks]]               # can a released image be linked to its patient?
 use = "nearest-patient"
+[[attacks]]               # can a patient be singled out as having been used?
+use = "calibrated-distance"
+[[attacks]]
+use = "pia"
+[[attacks]]
+use = "copies"
+[[attacks]]               # can something unknown about a patient be inferred?
+use = "attribute"
 
 [[metrics]]
 use = "kid"

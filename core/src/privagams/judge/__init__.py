@@ -1,5 +1,6 @@
 """The judge: joins an attack's scores with truth, per patient, and holds them against the claim."""
 
+from privagams.judge.alignment import aligned
 from privagams.judge.blind import Blind, blind_baseline, plain_features
 from privagams.judge.bounds import AuditBound, audit_bounds, largest_one_run, one_run, one_run_fdp
 from privagams.judge.canaries import canary_verdict, guess_strength
@@ -23,6 +24,7 @@ __all__ = [
     "Truth",
     "Verdict",
     "advantage_cap",
+    "aligned",
     "auc_cap",
     "audit_bounds",
     "best_of",

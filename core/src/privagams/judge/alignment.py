@@ -9,7 +9,7 @@ from privagams.errors import PluginError
 from privagams.judge.truth import Truth
 
 
-def aligned(scores: Scores, truth: Truth, game: str, attack: str) -> np.ndarray:
+def aligned(scores: Scores, truth: Truth, game: str = "membership", attack: str = "unnamed") -> np.ndarray:
     """The values in the order of `truth.patients`: "groups k" for linkage of copies, "k a" for attribute, else "k".
 
     Raises `PluginError`, which counts patients and never names them.

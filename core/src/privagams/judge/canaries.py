@@ -13,7 +13,6 @@ from privagams.judge.bounds import (
     audit_bounds,
     guesses_right,
     largest_one_run,
-    one_run,
 )
 from privagams.judge.curves import roc
 from privagams.judge.gate import Bound, Strength
@@ -34,29 +33,29 @@ def guess_strength(scores: np.ndarray, included: np.ndarray) -> Strength:
 
 def patients_as_canaries(
     scores: np.ndarray, member: np.ndarray, share: float, delta: float, rng: np.random.Generator
-) -> list[Measurement]:
+) -> tuple[list[Measurement], Strength | None]:
     """Bound ε from patients each of whom became a member by a coin of its own that fell so with probability `share`.
 
     The more frequent kind is thinned by coins that know nothing else, so that for each patient kept membership
-    is a fair coin. Nothing where no patient is kept.
+    is a fair coin. Also gives the same guesses for the gate. Nothing where no patient is kept.
 
     Guarantee: it exceeds an ε that the release keeps with probability at most 5 %, since the coins are fair.
     Test: `test_patients_kept_are_members_by_a_fair_coin`.
     """
     if not 0 < share < 1:
-        return []
+        return [], None
     keep = np.where(member, min(1.0, (1 - share) / share), min(1.0, share / (1 - share)))
     kept = rng.random(len(scores)) < keep
     m = int(kept.sum())
     if m == 0:
-        return []
-    counts, right = guesses_right(scores[kept], member[kept])
-    value = max(one_run(m, r, v, delta, 0.05 / len(counts)) for r, v in zip(counts, right, strict=True))
+        return [], None
+    strength = guess_strength(scores[kept], member[kept])
+    value = strength.lower(0.05, delta)
     note = (
         f"at most {largest_one_run(m, delta):.2f} could have been shown with {m} patients; "
         "holds because each patient became a member by a coin of its own"
     )
-    return [Measurement(LOWER_BOUND, value, value, math.inf, m, note=note)]
+    return [Measurement(LOWER_BOUND, value, value, math.inf, m, note=note)], strength
 
 
 def canary_verdict(
@@ -67,21 +66,33 @@ def canary_verdict(
     attack: str,
     epsilon: float,
     delta: float,
+    gate_epsilon: float | None = None,
+    gate_delta: float | None = None,
     private: bool = False,
 ) -> Verdict:
     """Judge an audit of a mechanism by planted canaries, each of which took part by a fair coin of its own.
 
-    `epsilon`, `delta`: the claim. `private`: whether the audit saw private patients.
+    `epsilon`, `delta`: the claim, at whose δ the printed bounds stand. `gate_epsilon`, `gate_delta`: the same
+    account priced at a much smaller δ, which binds as much; the gate tests this one, since at the claim's δ the
+    term 2mδα of `one_run` outweighs a small level and nothing could be refused. `private`: whether the audit saw
+    private patients.
     """
+    if (gate_epsilon is None) != (gate_delta is None):
+        raise ValueError(
+            f"gate_epsilon, gate_delta: expected both or neither, found {gate_epsilon} and {gate_delta}; give both"
+        )
     scores, included = np.asarray(scores, dtype=np.float64), np.asarray(included, dtype=bool)
     m = len(scores)
     bounds = audit_bounds(scores, included, delta)
+    largest = largest_one_run(m, delta)
+    reach = [largest, *(b.epsilon for b in audit_bounds(included.astype(np.float64), included, delta)[1:])]
     found = [
         Measurement(
             LOWER_BOUND if b.method == ONE_RUN else f"{LOWER_BOUND}:{b.method}",
-            b.epsilon, b.epsilon, math.inf, m, unit="canary", note=b.assumption,
+            b.epsilon, b.epsilon, math.inf, m, unit="canary",
+            note=f"{b.assumption} At most {most:.2f} could have been shown with {m} canaries.",
         )
-        for b in bounds
+        for b, most in zip(bounds, reach, strict=True)
     ]  # fmt: skip
     members, others = scores[included], scores[~included]
     if min(len(members), len(others)) > 0:
@@ -89,8 +100,8 @@ def canary_verdict(
         interval = auc_interval(value, auc_variance(members, others), len(members), len(others))
         found.append(Measurement("auc", value, *interval, m, unit="canary", chance=0.5))
     strength = guess_strength(scores, included)
-    largest = largest_one_run(m, delta)
     claimed = math.isfinite(epsilon)
+    tested = (epsilon, delta) if gate_epsilon is None or gate_delta is None else (gate_epsilon, gate_delta)
     return Verdict(
         release=release,
         attack=attack,
@@ -102,7 +113,7 @@ def canary_verdict(
         cap=epsilon if claimed else None,
         sentence=words.of_canaries(bounds[0].epsilon, m, largest, epsilon),
         worst_off="",
-        bounds=(Bound(release, attack, strength, epsilon, delta),) if claimed else (),
+        bounds=(Bound(release, attack, strength, *tested),) if math.isfinite(tested[0]) else (),
         not_tested=(),
         roc=roc(scores, included),
         private=private,

@@ -106,6 +106,11 @@ class Tested:
     def refused(self) -> bool:
         return self.lower > self.cap
 
+    @property
+    def could_refuse(self) -> bool:
+        """Whether an attack that was always right would have been refused; else the test says nothing of the claim."""
+        return self.largest_epsilon > self.bound.epsilon
+
 
 @frozen
 class Gate:
@@ -129,7 +134,9 @@ def gate(verdicts: Sequence[Verdict], level: float = FAMILY) -> Gate:
     """Test every bound of a report at level / number of bounds (Bonferroni).
 
     Guarantee: true claims are refused with probability at most `level`, up to the accuracy of the intervals;
-    each test takes the patients' scores as independent given the release.
+    each test takes the patients' scores as independent given the release, but for guesses, which need fair and
+    independent coins alone. Membership is tested by the AUC, and by guesses where the verdict was given the claim
+    at a much smaller δ: at a δ of use so few patients could refuse nothing.
     Test: `test_true_claims_pass_the_gate`.
     """
     bounds = [bound for verdict in verdicts for bound in verdict.bounds]

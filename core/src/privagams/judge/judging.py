@@ -25,15 +25,18 @@ from privagams.judge.verdict import Verdict
 from privagams.splits import SAME_IMAGE
 
 CONSTANT = "every score is the same"
+PATIENTS = "patients as canaries"
 
 
 @frozen(eq=False)
 class _Found:
-    """What one set of candidates gave; `strength` is what the gate needs to know of it."""
+    """What one set of candidates gave; `strength` is and `guesses` are what the gate needs to know of it."""
 
     measurements: tuple[Measurement, ...] = ()
     p_value: float = 1.0
     strength: Strength | None = None
+    guesses: Strength | None = None
+    """Of patients as canaries; `strength` is of the headline."""
     roc: curves.Points = ()
     rank: curves.Points = ()
 
@@ -50,12 +53,15 @@ def judge(
     delta: float,
     rng: np.random.Generator,
     blind: Blind | None = None,
+    gate_epsilon: float | None = None,
+    gate_delta: float | None = None,
 ) -> Verdict:
     """Judge one attack. `epsilon`, `delta`: the release's own claim; inf for a yardstick.
 
     `blind`: the blind baseline of these candidates; not for linkage of copies, where every candidate is compared
-    with every other and not members with non-members. Raises `PluginError` when scores have the wrong shape,
-    are not finite, or are of other patients.
+    with every other and not members with non-members. `gate_epsilon`, `gate_delta`: the same claim priced at a much
+    smaller δ, as in `canary_verdict`; where given, the patients' guesses are tested by the gate as well.
+    Raises `PluginError` when scores have the wrong shape, are not finite, or are of other patients.
     """
     values = aligned(scores, truth, game, attack)
     same = truth.relation == SAME_IMAGE
@@ -73,6 +79,8 @@ def judge(
         for found, note in ((main, ""), (marked, SAME_IMAGE))
         if found.strength is not None and math.isfinite(epsilon) and interpretable
     ]
+    if bounds and main.guesses is not None and gate_epsilon is not None and gate_delta is not None:
+        bounds.append(Bound(release, attack, main.guesses, gate_epsilon, gate_delta, PATIENTS))
     relation = words.joined(sorted(set(truth.relation[~same & truth.member].tolist()) - {""}), "or")
     about = words.About(
         game, not compares, relation, bool(same.any()), truth.holds, scores.attribute,
@@ -97,6 +105,7 @@ def judge(
         interpretable=interpretable,
         roc=main.roc,
         rank=main.rank,
+        p_same_image=marked.p_value if marked.measurements else None,
     )
 
 
@@ -132,13 +141,14 @@ def _told_apart(
     found, p_value = membership_like(values, member, rng, note)
     if not found:
         return _Found()
+    guesses = None
     if game in ("membership", "extraction") and truth.member_share is not None:
-        found += patients_as_canaries(values, member, truth.member_share, delta, rng)
+        bound, guesses = patients_as_canaries(values, member, truth.member_share, delta, rng)
+        found += bound
     if scores.threshold is not None:
         found += called(values > scores.threshold, member, "found", note)
-    return _Found(
-        tuple(found), p_value, _auc_strength(found[0].value, values, member), curves.roc(values, member)
-    )
+    strength = _auc_strength(found[0].value, values, member)
+    return _Found(tuple(found), p_value, strength, guesses, curves.roc(values, member))
 
 
 def _attribute(values: np.ndarray, scores: Scores, truth: Truth, rng: np.random.Generator) -> _Found:
@@ -149,7 +159,7 @@ def _attribute(values: np.ndarray, scores: Scores, truth: Truth, rng: np.random.
     if not found:
         return _Found()
     strength = _auc_strength(found[-1].value, own, member)
-    return _Found(tuple(found), p_value, strength, curves.roc(own, member))
+    return _Found(tuple(found), p_value, strength, roc=curves.roc(own, member))
 
 
 def _auc_strength(value: float, values: np.ndarray, member: np.ndarray) -> Strength:

@@ -24,9 +24,10 @@ def membership_like(
     note: str = "",
     permutations: int = 2000,
 ) -> tuple[list[Measurement], float]:
-    """Measure `auc`, `tpr@0.1` and `tpr@0.01` where resolved, and `worst-off`; also give p of auc.
+    """Measure `auc`, `tpr@0.1` and `tpr@0.01` where resolved, and `worst-off`; also give p of auc, either way.
 
-    `scores`: one per patient, "k", higher = believed to be a member. The null permutes `is_member`.
+    `scores`: one per patient, "k", higher = believed to be a member. The null permutes `is_member`;
+    an AUC below one half betrays members as one above does, so p counts AUCs as far from one half on either side.
     Without members or without non-members: no measurements.
     """
     members, others = scores[is_member], scores[~is_member]
@@ -37,7 +38,8 @@ def membership_like(
     interval = auc_interval(value, auc_variance(members, others), m, n)
     null = rng.permuted(np.tile(is_member, (permutations, 1)), axis=1)
     null_auc = (null @ rankdata(scores) - m * (m + 1) / 2) / (m * n)
-    p_value = (1 + int((null_auc >= value - 1e-12).sum())) / (permutations + 1)
+    as_far = np.abs(null_auc - 0.5) >= abs(value - 0.5) - 1e-12
+    p_value = (1 + int(as_far.sum())) / (permutations + 1)
     found = [Measurement("auc", value, *interval, m + n, chance=0.5, note=note)]
     found += [_tpr(members, others, rate, scores, null, note) for rate in RATES if resolves(n, rate)]
     return [*found, _worst_off(members, others, scores, null, note)], p_value

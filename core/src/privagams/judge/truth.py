@@ -87,7 +87,7 @@ def truth_of(
     return Truth(
         names,
         np.array([name in members for name in names.tolist()], dtype=bool),
-        _relation(split, names, holds),
+        _relation(split, names, holds, copies=released_rows is not None),
         None if firsts is None else split.patient[firsts],
         member_share,
         holds,
@@ -128,11 +128,14 @@ def _known(column: np.ndarray, *sides: np.ndarray) -> bool:
     return all(bool((column[rows] != "").all()) for rows in sides)
 
 
-def _relation(split: SplitTable, names: np.ndarray, holds: str) -> np.ndarray:
-    """The split's own word on auxiliary images; the very same images where the adversary holds all."""
-    if holds == "all images":
+def _relation(split: SplitTable, names: np.ndarray, holds: str, copies: bool) -> np.ndarray:
+    """The split's own word on auxiliary images; the very same images where the adversary holds all of a copy's.
+
+    Of drawn images nobody holds the original: who holds all images holds what membership attacks hold too.
+    """
+    if holds == "all images" and copies:
         return np.full(len(names), SAME_IMAGE)
-    if holds == "training images":
+    if holds in ("training images", "all images"):
         return np.full(len(names), "", dtype="U1")
     auxiliary = split.where(part=AUXILIARY)
     relation = dict(zip(split.patient[auxiliary].tolist(), split.relation[auxiliary].tolist(), strict=True))

@@ -23,7 +23,7 @@ class Verdict:
     measurements: tuple[Measurement, ...]
     """Headline first; those noted "same image" are not part of any headline."""
     p_value: float | None
-    """Of the headline (mrr, auc or excess) by permutation of patients; None without a headline."""
+    """Of the headline (mrr, auc on either side of one half, or excess) by permutation of patients; None without."""
     cap: float | None
     """The largest headline that the release's claim allows; None where it claims nothing or says nothing of it."""
     sentence: str
@@ -39,6 +39,8 @@ class Verdict:
     """(rank, share of patients found by it); only for linkage of copies."""
     private: bool = True
     """Whether it saw private data."""
+    p_same_image: float | None = None
+    """Like `p_value`, of the first measurement noted "same image"; None without one."""
 
     @property
     def headline(self) -> Measurement | None:

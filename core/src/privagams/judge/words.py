@@ -8,14 +8,25 @@ from typing import TYPE_CHECKING
 from attrs import frozen
 
 from privagams.evidence import Measurement
+from privagams.judge.gate_words import of_canaries, of_gate
+from privagams.judge.phrases import WIDE, figure, interval, joined, percent, percents
+from privagams.judge.summary import adversary
 
 if TYPE_CHECKING:
     from privagams.judge.blind import Blind
-    from privagams.judge.gate import Gate, Tested
-    from privagams.judge.verdict import Verdict
 
-_WIDE = 0.4
-"""An interval wider than this says nothing that one could act on."""
+__all__ = [
+    "About",
+    "adversary",
+    "figure",
+    "joined",
+    "of_canaries",
+    "of_gate",
+    "percent",
+    "sentence",
+    "worst_off",
+]
+
 _HELD = {
     "other slide": "other slides of these patients",
     "other image": "other images of these patients",
@@ -69,107 +80,12 @@ def worst_off(about: About, measurements: Sequence[Measurement]) -> str:
     if about.copies:
         return (
             f"For the worst-off {found.n} of these patients the mean reciprocal rank is {found.value:.2f} "
-            f"({_interval(found)}; luck alone would give {found.chance:.2f}): 1 means always picked first."
+            f"({interval(found)}; luck alone would give {found.chance:.2f}): 1 means always picked first."
         )
     return (
         f"{percent(found.value)} of members score above every non-member "
-        f"({_percents(found)}; luck alone would give {percent(found.chance or 0.0)})."
+        f"({percents(found)}; luck alone would give {percent(found.chance or 0.0)})."
     )
-
-
-def adversary(verdicts: Sequence[Verdict]) -> str:
-    """What an adversary could do with a release, on average and to the worst-off, by its strongest attack.
-
-    Strongest: whose interval begins farthest on the way from guessing to certainty; results that a blind attack
-    reaches too, and canaries, say nothing about patients and are left out.
-    """
-    told = [v for v in verdicts if v.headline is not None and v.interpretable and v.private]
-    if not told:
-        cases = [v.sentence for v in verdicts if v.measurements and v.interpretable and v.private]
-        return cases[0] if cases else "No attack on this release gave a result that can be interpreted."
-    best = max(told, key=lambda v: _way(v.headline, "low") if v.headline else 0.0)
-    head = best.headline
-    assert head is not None
-    number = f"{len(told)} attack{'s' if len(told) > 1 else ''}"
-    if _way(head, "low") <= 0:
-        open_ = max(told, key=lambda v: _way(v.headline, "high") if v.headline else 0.0)
-        top = open_.headline
-        assert top is not None
-        return (
-            f"None of {number} did better on these patients than guessing; the data leave room for up to "
-            f"{percent(_way(top, 'high'))} of the way from guessing to certainty ({open_.attack}: {figure(top)})."
-            if len(told) > 1
-            else f"The one attack made ({open_.attack}) did no better on these patients than guessing: {figure(top)}."
-        )
-    strongest = (
-        f"The strongest of {number} ({best.attack})"
-        if len(told) > 1
-        else f"The one attack made ({best.attack})"
-    )
-    worst = f" {best.worst_off}" if best.worst_off else ""
-    return f"{strongest}: {_uncapitalised(best.sentence)}{worst}"
-
-
-def of_canaries(shown: float, canaries: int, largest: float, claimed: float) -> str:
-    """What an audit by planted canaries came to."""
-    said = f"ε = {claimed:g} is claimed" if claimed < float("inf") else "nothing is claimed"
-    if shown <= 0:
-        found = f"An audit with {canaries} planted records found no leak"
-    else:
-        found = f"An audit with {canaries} planted records shows a leak of at least ε = {shown:.2f}"
-    verdict = "; that is more than was claimed, at 95 % confidence" if shown > claimed else ""
-    return f"{found} ({said}{verdict}; at most {largest:.2f} could have been shown with so many)."
-
-
-def of_gate(gate: Gate) -> str:
-    """What the comparison of measured bounds with claims came to."""
-    if not gate.tests:
-        return "No release with a finite claim was attacked, so no claim was put to the test."
-    count = len(gate.tests)
-    tests = f"{count} bound{'s' if count > 1 else ''} tested as one family at {gate.level:g}"
-    reach = f"With these patients the tests could at most have shown an ε of {gate.largest_epsilon:.2g}"
-    if not gate.refused:
-        return (
-            f"{tests}: none contradicts its claim. {reach}; "
-            "a claim above that is neither confirmed nor contradicted by them."
-        )
-    worst = "; ".join(_contradiction(test) for test in gate.refused)
-    return f"{tests}: REFUSED, the attack succeeds more than the claim allows ({worst}). {reach}."
-
-
-def _contradiction(test: Tested) -> str:
-    bound = test.bound
-    where = f"{bound.attack} on {bound.release}"
-    if bound.strength.statistic == "guesses":
-        return f"{where}: guesses that take an ε of at least {test.lower:.3f}, where {bound.epsilon:g} is claimed"
-    return (
-        f"{where}: {bound.strength.statistic} of at least {test.lower:.3f}, "
-        f"where ε = {bound.epsilon:g} allows {test.cap:.3f}"
-    )
-
-
-def figure(measurement: Measurement) -> str:
-    """A measurement as "top-1 0.62 (95 % interval 0.51–0.72; guessing 0.01)"."""
-    chance = "" if measurement.chance is None else f"; guessing {measurement.chance:.2f}"
-    return f"{measurement.name} {measurement.value:.2f} ({_interval(measurement)}{chance})"
-
-
-def percent(share: float) -> str:
-    """A share as "62 %", with a decimal below 10 %, and never rounded to nought or all."""
-    for digits, lowest in ((0, 0.0995), (1, 0.0)):
-        if share >= lowest:
-            text = f"{100 * share:.{digits}f}"
-            break
-    if share < 1 and float(text) == 100:
-        return "over 99 %"
-    if share > 0 and float(text) == 0:
-        return "under 0.1 %"
-    return f"{text.removesuffix('.0')} %"
-
-
-def joined(names: Sequence[str], word: str) -> str:
-    """Names as "a, b or c"."""
-    return f" {word} ".join([", ".join(names[:-1]), names[-1]]) if len(names) > 1 else "".join(names)
 
 
 def _headline(about: About, measurements: Sequence[Measurement], p_value: float) -> str:
@@ -180,17 +96,22 @@ def _headline(about: About, measurements: Sequence[Measurement], p_value: float)
         return "This attack gave every patient the same score, so it tells nobody from anybody."
     if about.copies:
         return _linked(about, found, p_value)
-    figures = f"AUC {found.value:.2f} ({_interval(found)}; guessing 0.50)"
+    figures = f"AUC {found.value:.2f} ({interval(found)}; guessing 0.50)"
     nearer = "is closer to" if about.game == "linkage" else "fits"
-    held = _HELD.get(about.relation, "images of these patients")
-    if found.high - found.low > _WIDE:
+    if found.high - found.low > WIDE and found.low <= 0.5 <= found.high:
         return (
             f"Too few patients ({found.n}) to say whether the release {nearer} members "
             f"rather than non-members: {figures}."
         )
     if about.game == "linkage":
-        return _closer(held, found, figures)
+        return _closer(_held(about), found, figures)
     return _told_apart(about, found, figures) + _calls({m.name: m for m in measurements})
+
+
+def _held(about: About) -> str:
+    if about.holds == "all images" and not about.copies:
+        return "all images of these patients, the training images among them,"
+    return _HELD.get(about.relation, "images of these patients")
 
 
 def _calls(found: dict[str, Measurement]) -> str:
@@ -227,7 +148,7 @@ def _why_nobody(about: About) -> str:
 def _learned(about: About, found: dict[str, Measurement], p_value: float) -> str:
     right, control, gap = found["accuracy"], found["control"], found["excess"]
     figures = f"right for {percent(right.value)} of members and {percent(control.value)} of the others"
-    if gap.high - gap.low > _WIDE:
+    if gap.high - gap.low > WIDE:
         few = right.n + control.n
         return (
             f"Too few patients ({few}) to say whether the release teaches the {about.attribute} of members: "
@@ -236,7 +157,7 @@ def _learned(about: About, found: dict[str, Measurement], p_value: float) -> str
     if p_value < 0.05 and gap.low > 0:
         return (
             f"The release teaches the {about.attribute} of members beyond what holds for everybody: {figures}, "
-            f"an excess of {percent(gap.value)} ({_percents(gap)})."
+            f"an excess of {percent(gap.value)} ({percents(gap)})."
         )
     return (
         f"An adversary learns the {about.attribute} of members no better than of patients who took no part: "
@@ -245,13 +166,13 @@ def _learned(about: About, found: dict[str, Measurement], p_value: float) -> str
 
 
 def _linked(about: About, found: Measurement, p_value: float) -> str:
-    held = _HELD.get(about.relation, "images of these patients")
+    held = _held(about)
     chance = percent(found.chance or 0.0)
     said = (
         f"An adversary who holds {held} picks the right patient first in {percent(found.value)} of cases "
-        f"({_percents(found)}; guessing would give {chance})."
+        f"({percents(found)}; guessing would give {chance})."
     )
-    if found.high - found.low > _WIDE:
+    if found.high - found.low > WIDE:
         said += f" With {found.n} patients tested, the range is too wide to rely on the figure."
     if p_value > 0.05:
         said += " That is no more than luck explains."
@@ -278,26 +199,3 @@ def _told_apart(about: About, found: Measurement, figures: str) -> str:
         return f"Members score lower than non-members, which betrays them too: {figures}."
     finding = "repeat members' images" if about.game == "extraction" else "tell members from non-members"
     return f"This attack was not found to {finding}: {figures}; up to {found.high:.2f} cannot be ruled out."
-
-
-def _way(found: Measurement | None, end: str) -> float:
-    """How far one end of an interval is on the way from guessing to certainty; an AUC below one half is turned over."""
-    if found is None:
-        return 0.0
-    chance = found.chance or 0.0
-    low, high = found.low, found.high
-    if found.name == "auc":
-        low, high = (1 - high, 1 - low) if high < chance else (low, max(high, 1 - low))
-    return ((low if end == "low" else high) - chance) / max(1 - chance, 1e-9)
-
-
-def _uncapitalised(text: str) -> str:
-    return text[:1].lower() + text[1:]
-
-
-def _interval(found: Measurement) -> str:
-    return f"95 % interval {found.low:.2f}–{found.high:.2f}"
-
-
-def _percents(found: Measurement) -> str:
-    return f"95 % interval {percent(found.low)}–{percent(found.high)}".replace(" %–", "–")

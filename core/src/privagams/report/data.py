@@ -78,8 +78,9 @@ class AttackResult:
     caps: Mapping[str, float] = field(factory=dict)
     """Largest value that the claim allows, by measurement name; inf where it allows everything."""
     largest_bound: float | None = None
-    """The largest ε lower bound that this audit could have shown at all."""
-    gate: Literal["passed", "failed", ""] = ""
+    """The largest ε that the gate's test of this attack could have shown at all."""
+    gate: Literal["passed", "failed", "beyond reach", ""] = ""
+    """Beyond reach: with so many patients or canaries the test could not have contradicted this claim."""
     curves: tuple[Curve, ...] = ()
     private: bool = True
     """Whether it saw private data; False only for audits on reference or demo patients."""

@@ -65,8 +65,11 @@ def _examples(release: Release) -> Examples | None:
 
 
 def _attack(result: AttackResult, keep: bool) -> AttackResult:
-    if keep or not result.private:
+    if keep:
         return evolve(result, notes=(), not_tested=())
+    if not result.private:
+        # How many tests the gate's family has depends on members, and with it the verdict and its reach.
+        return evolve(result, notes=(), not_tested=(), largest_bound=None, gate="")
     return evolve(
         result,
         measurements=(),

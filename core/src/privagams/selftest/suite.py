@@ -7,6 +7,7 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
+from importlib.util import find_spec
 
 from attrs import frozen
 
@@ -55,6 +56,8 @@ def _parts(registry: Registry) -> Iterator[_Part]:
     yield _Part("mean tracing", mean_tracing)
     yield _Part("bounds on ε", goldens)
     yield _Part("linkage caps", linkage_caps)
+    if find_spec("torch") is None:
+        return  # then there is no model to attack and no noise to measure
     for offer in registry.offers:
         if offer.role == "attacks":
             yield _Part(offer.component.name, partial(closed_form, offer.component))

@@ -38,7 +38,7 @@ class Loss:
     shadows: ClassVar[int] = 0
 
     def run(self, target: Target, world: World, rng: np.random.Generator) -> Scores:
-        known = distinct(world.candidates)
+        known = distinct(world.candidates, self.settings.images)
         losses = image_losses(target.oracle, known, self.settings, int(rng.integers(2**31)))
         return Scores(patient_means(-losses, known, world.patients))
 

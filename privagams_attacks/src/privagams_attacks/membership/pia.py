@@ -36,7 +36,7 @@ class Pia:
         """Draws nothing from `rng`."""
         from privagams_attacks.membership.noise import per_image
 
-        known = distinct(world.candidates)
+        known = distinct(world.candidates, self.settings.images)
         moved = per_image(target.oracle, known, self._movement)
         return Scores(patient_means(-moved, known, world.patients))
 

@@ -39,7 +39,7 @@ class Secmi:
         """Draws nothing from `rng`."""
         from privagams_attacks.membership.noise import per_image
 
-        known = distinct(world.candidates)
+        known = distinct(world.candidates, self.settings.images)
         errors = per_image(target.oracle, known, self._error)
         return Scores(patient_means(-errors, known, world.patients))
 

@@ -32,6 +32,14 @@ def _level(default: float) -> Any:
     )
 
 
+def _images() -> Any:
+    return field(
+        default=16,
+        validator=validators.ge(1),
+        metadata={"doc": "images of each patient that a model is asked about, at most"},
+    )
+
+
 def _standardise() -> Any:
     return field(
         default=True,
@@ -75,6 +83,7 @@ class LossSettings:
         validator=validators.ge(1),
         metadata={"doc": "noises drawn once and used for every image; fewer than 16 find far less"},
     )
+    images: int = _images()
 
 
 @frozen
@@ -85,6 +94,7 @@ class PiaSettings:
     power: int = field(
         default=4, validator=validators.ge(1), metadata={"doc": "p of the p-norm between noise predictions"}
     )
+    images: int = _images()
 
 
 @frozen
@@ -95,6 +105,7 @@ class SecmiSettings:
     steps: int = field(
         default=10, validator=validators.ge(1), metadata={"doc": "deterministic steps up to that level"}
     )
+    images: int = _images()
 
 
 @frozen
@@ -105,6 +116,7 @@ class SimaSettings:
     power: int = field(
         default=4, validator=validators.ge(1), metadata={"doc": "p of the p-norm of the noise prediction"}
     )
+    images: int = _images()
 
 
 @frozen

@@ -36,7 +36,7 @@ class Sima:
         """Draws nothing from `rng`."""
         from privagams_attacks.membership.noise import per_image
 
-        known = distinct(world.candidates)
+        known = distinct(world.candidates, self.settings.images)
         size = per_image(target.oracle, known, self._size)
         return Scores(patient_means(-size, known, world.patients))
 
