@@ -12,7 +12,7 @@ TEST_JOBS ?= 2
 TOOLS := pytest pytest-xdist hypothesis psutil ruff mypy hatchling editables
 STAMP := $(VENV)/.privagams-set-up
 
-.PHONY: setup demo test lint bench clean
+.PHONY: setup demo test study lint bench clean
 
 setup: $(STAMP)
 
@@ -29,6 +29,10 @@ demo: setup
 
 test: setup lint
 	$(BIN)/python -m pytest -n $(TEST_JOBS)
+
+# Minutes to hours: what the suite only holds a small version of.
+study: setup
+	$(BIN)/python -m pytest -m study
 
 lint: setup
 	$(BIN)/ruff check .

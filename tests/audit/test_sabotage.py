@@ -287,7 +287,7 @@ def test_an_honest_mechanism_is_let_go(kit):
     assert honest_run(kit, "noisy-sum") > 0
 
 
-@pytest.mark.slow
+@pytest.mark.study
 def test_twenty_honest_runs_are_accused_of_nothing(kit):
     for _ in range(20):
         assert laws_broken(DpSgd) == []
