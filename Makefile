@@ -6,7 +6,7 @@ ifdef PIP_FIND_LINKS
 export UV_FIND_LINKS := $(PIP_FIND_LINKS)
 endif
 PACKAGES := core[demo,train] plugins/privagams_openslide plugins/privagams_tiatoolbox plugins/privagams_images \
-	plugins/privagams_dp plugins/privagams_oneshot plugins/privagams_metrics privagams_diffusion privagams_attacks
+	plugins/privagams_dp plugins/privagams_oneshot plugins/privagams_metrics privagams_diffusion privagams_glow privagams_attacks
 # Processes that run tests; each test that runs the program uses two more.
 TEST_JOBS ?= 2
 TOOLS := pytest pytest-xdist hypothesis psutil ruff mypy hatchling editables

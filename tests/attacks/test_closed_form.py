@@ -95,7 +95,7 @@ def test_the_likelihood_is_that_of_the_images():
     model = ClosedForm(fitted("population", x))
     batch = {"pixels": torch.from_numpy(x / 4).float().reshape(-1, 1, 4, 8)}
     expected = -0.5 * (x**2).sum(axis=1) - 16 * math.log(2 * math.pi) + 32 * math.log(4)
-    assert model.log_likelihood(batch).numpy() == pytest.approx(expected, rel=1e-5)
+    assert model.log_prob(batch).numpy() == pytest.approx(expected, rel=1e-5)
 
 
 def test_half_of_the_patients_are_members_and_each_is_in_half_of_the_shadows():

@@ -26,6 +26,10 @@ class Component(Generic[T]):
     training: Literal["gradients", "summary"] | None = None
     """How a generator learns, or which such learning a mechanism protects; None for other roles. Stated here
     so that a pair that does not fit is refused before anything is built."""
+    randomises: Literal["latents", "pixels"] | None = None
+    """What a local mechanism randomises; None for everything else."""
+    encodes: bool = False
+    """Whether a generator's model is `Invertible`, as a mechanism on latents needs it."""
 
 
 @frozen

@@ -113,7 +113,7 @@ class Oracle:
 
         return Denoiser(denoising.levels, predict)
 
-    def log_likelihood(self, records: Records) -> np.ndarray:
+    def log_prob(self, records: Records) -> np.ndarray:
         """Ln p(x) of each record, float64 "n", nat. Takes LOSS; `NotApplicable` unless the model has one."""
         import torch
 
@@ -125,7 +125,7 @@ class Oracle:
         found = np.empty(len(records))
         with torch.no_grad():
             for rows, batch in self.batches(records):
-                found[rows] = model.log_likelihood(batch).double().numpy()
+                found[rows] = model.log_prob(batch).double().numpy()
         return found
 
     def model(self) -> Model:

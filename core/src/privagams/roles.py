@@ -158,8 +158,32 @@ class Denoising(Protocol):
 class Likelihood(Protocol):
     """A model that knows the likelihood of an image."""
 
-    def log_likelihood(self, batch: Batch) -> torch.Tensor:
+    def log_prob(self, batch: Batch) -> torch.Tensor:
         """Ln p(x) in nat, float "n"."""
+        ...
+
+
+@runtime_checkable
+class Invertible(Protocol):
+    """A model whose images have latent vectors, one to one: a normalising flow."""
+
+    levels: Sequence[int]
+    """How many latent coordinates each level holds, coarsest first; together d = c·h·w."""
+
+    def encode(self, batch: Batch) -> torch.Tensor:
+        """Whitened latent vectors, float "n d": under the model each entry is N(0, 1), independent of the others.
+
+        The coarsest level's coordinates come first. `batch["labels"]` is −1 where the class is not told. Raises
+        `StageError` naming the image and the block in which numbers stopped being finite.
+        """
+        ...
+
+    def decode(self, latents: torch.Tensor, labels: torch.Tensor | None) -> torch.Tensor:
+        """The images of such vectors, float "n c h w" on the scale of `Batch` pixels, not yet clamped to it.
+
+        Row i depends on row i only. `labels`: int64 "n", −1 where not told; None without classes. Raises
+        `StageError` as `encode` does.
+        """
         ...
 
 
@@ -221,6 +245,60 @@ class Mechanism(Protocol):
         ...
 
 
+@frozen(eq=False)
+class Coordinates:
+    """The vectors that a local mechanism randomises: latents, or pixels on the scale [-1, 1]."""
+
+    size: int
+    """Entries of one vector, d."""
+    strongest: Callable[[int], np.ndarray]
+    """Positions, int64 "k", of the k coordinates that shape an image most; from public weights alone, never data."""
+
+
+class Randomiser(Protocol):
+    """A local mechanism bound to vectors of one size and to a number of images per patient."""
+
+    @property
+    def event(self) -> DpEvent:
+        """What one image costs, vector and label together, when one patient is replaced by any other.
+
+        `EpsilonDeltaDpEvent(ε, 0)` for a pure guarantee, `GaussianDpEvent(σ / diameter)` for Gaussian noise, or
+        a composition of these; made from what the noise library maps, not from what was asked for.
+        """
+        ...
+
+    @property
+    def per_element_epsilon(self) -> float | None:
+        """ε of one coordinate; never the claim. None where coordinates have no ε of their own."""
+        ...
+
+    def randomise(self, vectors: np.ndarray) -> np.ndarray:
+        """Clip, add noise and shrink each of "n d" float64 on its own; whatever comes in is within the claim.
+
+        Noise is from the operating system's entropy. Raises `StageError` naming the row of a NaN.
+        """
+        ...
+
+    def labels(self, labels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """Randomise class indices, int64 "n"; all −1 where labels are withheld."""
+        ...
+
+
+class LocalMechanism(Protocol):
+    """Randomises each image of a patient on its own, for a release of randomised copies."""
+
+    kind: ClassVar[Literal["latents", "pixels"]]
+    """What it randomises: latent vectors of an `Invertible` model, or the pixels themselves."""
+    adjacency: ClassVar[str]
+    protects: str
+    stated_by: str
+    """The library and version whose map the claim is, such as "OpenDP 0.16.0"."""
+
+    def randomiser(self, coordinates: Coordinates, classes: int, images: int) -> Randomiser:
+        """Bind to vectors, to the number of classes (0: no labels) and to the images released of each patient."""
+        ...
+
+
 class Embedder(Protocol):
     """Image to feature vector, for linkage attacks and utility metrics."""
 
@@ -273,4 +351,19 @@ class Metric(Protocol):
         self, real: Records, released: Records, world: World, rng: np.random.Generator
     ) -> Iterable[Measurement]:
         """`real`: images of non-members; `released.table["label"]` names classes where the release has them."""
+        ...
+
+
+@runtime_checkable
+class PairedMetric(Protocol):
+    """Measures copies of real images against the images they were made of, which the steward alone can join."""
+
+    better: ClassVar[Better]
+
+    def measure_pairs(
+        self, real: Records, originals: Records, released: Records, world: World, rng: np.random.Generator
+    ) -> Iterable[Measurement]:
+        """`originals`: the real image, patient and label behind each of `released`, in its order; `real`: images of
+        non-members; `world.reference`: public ones, or None.
+        """
         ...

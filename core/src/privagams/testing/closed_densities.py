@@ -148,7 +148,7 @@ class ClosedForm:
         height, width, channels = SHAPE
         return noise.reshape(-1, height, width, channels).permute(0, 3, 1, 2).to(noisy.dtype)
 
-    def log_likelihood(self, batch: Batch) -> torch.Tensor:
+    def log_prob(self, batch: Batch) -> torch.Tensor:
         """Ln p of images x / 4, float "n"."""
         vectors = batch["pixels"].permute(0, 2, 3, 1).flatten(1).double() * _RANGE
         return self.density.log_density(vectors) + DIMENSIONS * math.log(_RANGE)

@@ -45,7 +45,7 @@ class Memory(nn.Module):
         image = self.images.detach()[self._gaps(noisy / level.sqrt()).argmin(1)]
         return (noisy - level.sqrt() * image) / (1 - level).sqrt()
 
-    def log_likelihood(self, batch: Batch) -> torch.Tensor:
+    def log_prob(self, batch: Batch) -> torch.Tensor:
         """Up to a constant, of a narrow Gaussian about each memorised image (`roles.Likelihood`)."""
         self._note(Access.LOSS, "the likelihood")
         return -batch["pixels"][0].numel() * self._gaps(batch["pixels"]).amin(1)

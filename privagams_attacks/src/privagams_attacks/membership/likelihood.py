@@ -25,4 +25,4 @@ class Likelihood:
     def run(self, target: Target, world: World, rng: np.random.Generator) -> Scores:
         """Draws nothing from `rng`."""
         known = distinct(world.candidates)
-        return Scores(patient_means(target.oracle.log_likelihood(known), known, world.patients))
+        return Scores(patient_means(target.oracle.log_prob(known), known, world.patients))

@@ -1,0 +1,1 @@
+"""GLOW: an invertible generator of images."""
