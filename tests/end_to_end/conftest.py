@@ -73,6 +73,11 @@ def make_project(folder):
     (folder / "pipeline.toml").write_text(PIPELINE)
 
 
+@pytest.fixture(scope="session")
+def make_tiny_project():
+    return make_project
+
+
 @pytest.fixture
 def project(tmp_path, monkeypatch):
     """A project that was never run, with its own PRIVAGAMS_HOME."""

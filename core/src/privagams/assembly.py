@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from attrs import frozen
+from attrs import evolve, frozen
 
 from privagams.approval import uses_reference
 from privagams.decisions import decision_on
@@ -21,9 +21,10 @@ from privagams.judge import Verdict, gate, rank_probes, tpr_cap
 from privagams.judge import words as judge_words
 from privagams.judge.gate import Gate
 from privagams.judging import Audited, Judged, Judging
-from privagams.ledger.accounting import Claim
+from privagams.latents import EDGES
+from privagams.ledger.accounting import REPLACE_ONE, ZERO_OUT, Claim
 from privagams.ledger.ledger import Ledger
-from privagams.pipeline import ReleaseSettings
+from privagams.pipeline import ReleaseSettings, delta_of
 from privagams.plan import Stage
 from privagams.plan_words import past_seconds
 from privagams.remarks import best_of_words, gate_word, needed_patients, notes_on
@@ -128,33 +129,35 @@ class Assembly:
         return not lost
 
     def _claim(self, release: ReleaseSettings, delta: float | None = None) -> Claim | None:
-        """What the ledger holds for this release's fit, priced; never what a checkpoint says.
+        """What the ledger holds for this release, training and randomising together; never what a checkpoint says.
 
         At `delta` instead of the release's own, where one is given.
         """
-        if release.mechanism is None:
+        if release.mechanism is None or release.yardstick:
             return None
-        from privagams.ledger.accounting import ZERO_OUT, claim
-
-        fit = self.p.plan.of("fit", release.name)[0]
-        spent = self.ledger.spent(fit=fit.key)
-        if not spent:
+        stages = [s for verb in ("fit", "release") for s in self.p.plan.of(verb, release.name)]
+        keys = [stage.key for stage in stages if stage.settings["mechanism"] is not None]
+        unpaid = [key for key in keys if not self.ledger.spent(fit=key)]
+        if unpaid:
             raise LedgerError(
-                f"{release.name}: the ledger holds nothing of its training, which is done; it was put back or "
+                f"{release.name}: the ledger holds nothing of its making, which is done; it was put back or "
                 "replaced: restore the newest copy of the data set's folder"
             )
         mechanism = build(self.p.registry, "mechanisms", release.mechanism)
-        if mechanism.adjacency != ZERO_OUT:
+        expected = REPLACE_ONE if release.randomised else ZERO_OUT
+        if mechanism.adjacency != expected:
             raise PluginError(
-                f"mechanism {release.mechanism.name!r}: expected adjacency {ZERO_OUT!r}, the only one priced here, "
-                f"found {mechanism.adjacency!r}"
+                f"mechanism {release.mechanism.name!r}: expected adjacency {expected!r}, by which such releases are "
+                f"priced, found {mechanism.adjacency!r}"
             )
-        return claim(
-            spent,
-            delta or float(release.mechanism.settings["delta"]),
-            mechanism.adjacency,
-            mechanism.protects,
-        )
+        facts = self._facts(stages[-1])
+        found = self.ledger.claim_of(
+            keys, delta or delta_of(release), protects=mechanism.protects,
+            per_element_epsilon=facts.get("per_element_epsilon"),
+        )  # fmt: skip
+        if found is None or not release.randomised:
+            return found
+        return evolve(found, accountant=f"{found.accountant}; of one image, the map of {mechanism.stated_by}")
 
     def _release(
         self, release: ReleaseSettings, claim: Claim | None, judged: list[Judged], audited: Audited | None,
@@ -171,7 +174,7 @@ class Assembly:
             status = "approved" if decision.decision == "approved" else "not released"
         return data.Release(
             name=release.name,
-            kind="raw copies" if release.of == "members" else "drawn images",
+            kind=_kind(release),
             status=status,
             images=self._facts(stage)["images"],
             yardstick=release.yardstick,
@@ -189,7 +192,8 @@ class Assembly:
             adversary=judge_words.adversary([one.verdict for one in judged]),
             best_of=best_of_words(self.judging.family(judged)),
             needed=needed_patients(facts.get("noise_to_signal"), self.p.pipeline.public_members),
-            notes=tuple(facts.get("notes", ())),
+            latents=_latents(self._facts(stage).get("latents")),
+            notes=(*facts.get("notes", ()), *self._facts(stage).get("notes", ())),
             approval=data.Approval(decision.who, decision.when)
             if decision and status == "approved"
             else None,
@@ -250,6 +254,8 @@ class Assembly:
                 self.warnings.append(f"{release.name}: {name} is missing: {reason}")
                 continue
             facts = self._facts(stage)
+            if "not_run" in facts:
+                continue
             measurements = tuple(Measurement(**m) for m in facts["measurements"])
             results.append(data.MetricResult(name, facts["better"], measurements))
         return tuple(results)
@@ -351,6 +357,22 @@ class Assembly:
 
     def _folder(self, stage: Stage) -> Any:
         return self.p.store.path(stage.verb, stage.key)
+
+
+def _latents(found: Mapping[str, Any] | None) -> data.Latents | None:
+    if found is None:
+        return None
+    levels = tuple(
+        data.LatentLevel(one["coordinates"], one["mean"], one["sd"], one["beyond_3"])
+        for one in found["levels"]
+    )
+    return data.Latents(found["images"], levels, tuple(found["histogram"]), tuple(EDGES.tolist()))
+
+
+def _kind(release: ReleaseSettings) -> data.Kind:
+    if release.of == "drawn":
+        return "drawn images"
+    return "randomised copies" if release.randomised else "raw copies"
 
 
 def _page_claim(claim: Claim | None) -> data.Claim:

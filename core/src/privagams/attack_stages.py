@@ -46,8 +46,12 @@ def attack(
     made = build(registry, "attacks", stage.settings["use"])
     released = open_released(context, stage.inputs["release"])
     copies = "group" in released.table
-    if copies and (made.access > Access.RELEASED or made.shadows):
-        return {"not_run": "it needs a model, and copies of real images have none"}
+    source = release_stage(context, stage)
+    modelled = "fit" in source.inputs
+    if made.access > Access.RELEASED and not modelled:
+        return {"not_run": "it needs a model, and these copies of real images were made without one"}
+    if copies and made.shadows:
+        return {"not_run": "it needs shadow models, and copies of real images have none"}
     hidden = _ATTRIBUTES if made.game == "attribute" else () if made.labels else ("label",)
     world = world_of(stage, context, registry, made.holds, hidden, trained=not copies)
     if len(world.patients) == 0:
@@ -57,7 +61,7 @@ def attack(
         released = released.take(np.random.default_rng(stage.seed).permutation(len(released)))
     target = Target(
         _read_only(released), made.access, int(released.table["group"].max()) + 1 if copies else None,
-        None if copies else lambda: load_model(release_stage(context, stage), context, registry),
+        (lambda: load_model(source, context, registry)) if modelled else None,
         world.classes,
     )  # fmt: skip
     try:

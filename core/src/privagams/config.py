@@ -27,6 +27,7 @@ from privagams.pipeline import (
 )
 from privagams.plugins import Registry, discover
 from privagams.reading.tile_choice import TileSettings
+from privagams.release_rules import release_faults
 from privagams.settings import Faults, structure, suggest, to_plain
 
 _TABLES: dict[str, tuple[type, bool]] = {
@@ -38,6 +39,7 @@ _TABLES: dict[str, tuple[type, bool]] = {
     "plugins": (PluginSettings, False),
     "report": (ReportSettings, False),
 }
+_USES = {"generator": "generators", "mechanism": "mechanisms", "training": "mechanisms"}
 _TOP = ("api", "name", "seed", "source", *_TABLES, "releases", "attacks", "metrics")
 
 
@@ -199,13 +201,13 @@ class _Checker:
         if release is None:
             return None
         uses = {
-            role: self._component(f"{path}.{role}", f"{role}s", item[role])
-            for role in ("generator", "mechanism")
-            if role in item
+            name: self._component(f"{path}.{name}", role, item[name])
+            for name, role in _USES.items()
+            if name in item
         }
         if None in uses.values():
             return None
-        self.problems += [f"{path}{text}" for text in _release_faults(release, self.registry)]
+        self.problems += [f"{path}{text}" for text in release_faults(release, self.registry)]
         return attrs.evolve(release, **uses)
 
     def _together(self, releases: list[ReleaseSettings], tables: Mapping[str, Any]) -> None:
@@ -217,43 +219,6 @@ class _Checker:
         for name in tables["public"].classes:
             if not name:
                 self.problems.append("public.classes: a class needs a name")
-
-
-def _release_faults(release: ReleaseSettings, registry: Registry) -> list[str]:
-    faults = []
-    if release.of == "drawn":
-        if release.generator is None:
-            faults.append('.generator: required for drawn images; name one, or set of = "members"')
-        if release.images is None:
-            faults.append(".images: required for drawn images: how many to draw")
-    else:
-        if release.images is not None or release.weights:
-            faults.append(".of: copies of members take neither images nor weights")
-        if release.generator or release.mechanism:
-            faults.append(
-                ".of: copies of members take no generator or mechanism: no installed mechanism randomises images"
-            )
-    if release.mechanism is None and not release.yardstick:
-        faults.append(
-            ".mechanism: missing, so nothing would protect the patients; add one, or set yardstick = true"
-        )
-    if release.mechanism is not None and release.yardstick:
-        faults.append(".yardstick: a yardstick has no mechanism; remove one of the two")
-    if release.generator and release.mechanism:
-        generator = registry.find("generators", release.generator.name)
-        mechanism = registry.find("mechanisms", release.mechanism.name)
-        if generator and mechanism and generator.component.training != mechanism.component.training:
-            fitting = [
-                o.component.name
-                for o in registry.offers
-                if o.role == "mechanisms" and o.component.training == generator.component.training
-            ]
-            faults.append(
-                f".mechanism: {release.mechanism.name!r} protects {mechanism.component.training}, but generator "
-                f"{release.generator.name!r} learns from {generator.component.training}; fitting mechanisms: "
-                f"{', '.join(fitting) or 'none installed'}"
-            )
-    return faults
 
 
 def _parse(path: Path) -> dict[str, Any]:

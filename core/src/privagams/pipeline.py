@@ -129,9 +129,32 @@ class ReleaseSettings:
     )
     generator: Use | None = field(default=None, metadata={"role": "generators"})
     mechanism: Use | None = field(default=None, metadata={"role": "mechanisms"})
+    training: Use | None = field(
+        default=None,
+        metadata={
+            "role": "mechanisms",
+            "doc": "protects a generator that learns from members for randomised copies",
+        },
+    )
+    images_per_patient: int | None = field(
+        default=None,
+        validator=validators.optional(validators.ge(1)),
+        metadata={"doc": "of randomised copies: exactly so many of each patient, said openly; 1 by default"},
+    )
     yardstick: bool = field(default=False, metadata={"doc": "shows what no protection costs; never leaves"})
     weights: bool = field(default=False, metadata={"doc": "the model itself would leave too"})
     seed: int | None = field(default=None, metadata={"doc": "of this release; the pipeline's by default"})
+
+    @property
+    def randomised(self) -> bool:
+        """Whether it consists of copies of real images, each randomised on its own."""
+        return self.of == "members" and self.mechanism is not None
+
+
+def delta_of(release: ReleaseSettings) -> float:
+    """The δ at which a release's claim is stated: of its training or its mechanism, the larger; 0 where pure."""
+    uses = [use for use in (release.mechanism, release.training) if use is not None]
+    return max((float(use.settings.get("delta") or 0.0) for use in uses), default=0.0)
 
 
 @frozen

@@ -44,7 +44,14 @@ class Stage:
     @property
     def resumes(self) -> bool:
         """Whether a half-done run of it is worth keeping."""
-        return self.verb == "fit"
+        return self.verb == "fit" or (self.verb == "release" and self.settings.get("mechanism") is not None)
+
+    @property
+    def has_pixels(self) -> bool:
+        """Whether it makes images of its own; raw copies are a view of the tiles."""
+        return (
+            self.verb != "release" or self.settings["of"] == "drawn" or self.settings["mechanism"] is not None
+        )
 
 
 @frozen
@@ -97,7 +104,7 @@ class _Planner:
             yield from made
         embeds: dict[tuple[str, str], Stage] = {}
         for embedder, for_shadows in self._embedders():
-            sources = [tile, *(r for r in released if r.settings["of"] == "drawn")]
+            sources = [tile, *(r for r in released if r.has_pixels)]
             sources += [s for made in shadows.values() for s in made] if for_shadows else []
             for source in sources:
                 embeds[digest(_plain(embedder)), source.artifact] = stage = self._embed(source, embedder)
@@ -110,21 +117,15 @@ class _Planner:
 
     def _release(self, release: ReleaseSettings, data: Mapping[str, str]) -> Iterator[Stage]:
         seed = self.pipeline.seed if release.seed is None else release.seed
-        settings: dict[str, Any] = {"of": release.of}
+        settings: dict[str, Any] = {"of": release.of, "mechanism": None}
+        if release.randomised:
+            yield from self._randomised(release, data, seed)
+            return
         if release.of == "members":
             yield self._stage("release", f"copy {release.name}", settings, [], data, release.name, seed)
             return
-        assert release.generator is not None  # configuration has made sure
-        components = [("generators", release.generator)]
-        fit: dict[str, Any] = {
-            "generator": _plain(release.generator), "mechanism": None, "classes": list(self.pipeline.classes),
-            "patients": self.pipeline.public_members,
-        }  # fmt: skip
-        if release.mechanism is not None:
-            components.append(("mechanisms", release.mechanism))
-            # Two releases never share a private fit's name: each is its own entry in the ledger.
-            fit |= {"mechanism": _plain(release.mechanism), "release": release.name}
-        made = self._stage("fit", f"fit {release.name}", fit, components, data, release.name, seed)
+        components = self._learning(release.generator, release.mechanism)
+        made = self._fit(release, release.mechanism, data, seed)
         yield made
         settings |= {
             "images": release.images, "classes": list(self.pipeline.classes),
@@ -132,9 +133,45 @@ class _Planner:
         }  # fmt: skip
         inputs = {"fit": made.artifact, "records": data["records"]}
         yield self._stage(
-            "release", f"draw {release.name}", settings | {"generator": fit["generator"]}, components, inputs,
-            release.name, seed,
+            "release", f"draw {release.name}", settings | {"generator": made.settings["generator"]}, components,
+            inputs, release.name, seed,
         )  # fmt: skip
+
+    def _randomised(self, release: ReleaseSettings, data: Mapping[str, str], seed: int) -> Iterator[Stage]:
+        """Copies randomised one by one; the release's name is in the key, so each is its own entry in the ledger."""
+        assert release.mechanism is not None
+        settings = {
+            "of": "members", "mechanism": _plain(release.mechanism), "generator": None, "release": release.name,
+            "classes": list(self.pipeline.classes), "images_per_patient": release.images_per_patient or 1,
+            "charged": not release.yardstick,
+        }  # fmt: skip
+        components, inputs = [("mechanisms", release.mechanism)], dict(data)
+        if release.generator is not None:
+            made = self._fit(release, release.training, data, seed)
+            yield made
+            settings["generator"] = made.settings["generator"]
+            components, inputs["fit"] = [("generators", release.generator), *components], made.artifact
+        yield self._stage(
+            "release", f"randomise {release.name}", settings, components, inputs, release.name, seed
+        )
+
+    def _fit(
+        self, release: ReleaseSettings, mechanism: Use | None, data: Mapping[str, str], seed: int
+    ) -> Stage:
+        assert release.generator is not None  # configuration has made sure
+        settings: dict[str, Any] = {
+            "generator": _plain(release.generator), "mechanism": None, "classes": list(self.pipeline.classes),
+            "patients": self.pipeline.public_members,
+        }  # fmt: skip
+        if mechanism is not None:
+            # Two releases never share a private fit's name: each is its own entry in the ledger.
+            settings |= {"mechanism": _plain(mechanism), "release": release.name}
+        components = self._learning(release.generator, mechanism)
+        return self._stage("fit", f"fit {release.name}", settings, components, data, release.name, seed)
+
+    def _learning(self, generator: Use | None, mechanism: Use | None) -> list[tuple[str, Use]]:
+        found = [("generators", generator), ("mechanisms", mechanism)]
+        return [(role, use) for role, use in found if use is not None]
 
     def _shadows(self, released: Stage, data: Mapping[str, str]) -> Iterator[Stage]:
         """As many shadows of a release as the attack that needs most; all attacks share them."""
@@ -191,8 +228,8 @@ class _Planner:
                 inputs = {**data, "release": released.artifact}
                 needed = shadows[: shadows_of(use, self.registry)] if verb == "attack" else []
                 inputs |= {f"shadow:{number}": stage.artifact for number, stage in enumerate(needed)}
-                # Copies are a view of the tiles, and so are their features.
-                sources = [tile, released, *needed] if released.settings["of"] == "drawn" else [tile]
+                # Raw copies are a view of the tiles, and so are their features.
+                sources = [tile, released, *needed] if released.has_pixels else [tile]
                 for inner in embedders_of(role, use, self.registry):
                     name = digest(_plain(inner))
                     for source in sources:
@@ -206,7 +243,8 @@ class _Planner:
     def _calibration(self, data: Mapping[str, str]) -> Iterator[Stage]:
         """What tells whether attacks and judge can be believed: known answers and blind baselines."""
         components = [("attacks", use) for use in self.pipeline.attacks]
-        components += [("mechanisms", r.mechanism) for r in self.pipeline.releases if r.mechanism is not None]
+        used = [use for r in self.pipeline.releases for use in (r.mechanism, r.training) if use is not None]
+        components += [("mechanisms", use) for use in used]
         yield self._stage("selftest", "self-test", {"core": __version__}, components)
         for holds, trained in (("training images", True), ("other images", False), ("all images", False)):
             yield self._stage(
@@ -218,7 +256,7 @@ class _Planner:
         """A training with planted canaries for each mechanism, attacks or no attacks."""
         canaries = self.pipeline.audit.canaries
         for release in self.pipeline.releases if canaries else ():
-            if release.mechanism is None or release.generator is None:
+            if release.mechanism is None or release.generator is None or release.randomised:
                 continue
             settings = {
                 "generator": _plain(release.generator), "mechanism": _plain(release.mechanism),

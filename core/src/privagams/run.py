@@ -20,7 +20,7 @@ from privagams import __version__
 from privagams.context import Context, DatasetHome, open_home
 from privagams.errors import ConfigError, ExitCode
 from privagams.journal import Journal, duration
-from privagams.pipeline import Pipeline
+from privagams.pipeline import Pipeline, delta_of
 from privagams.plan import Plan, Stage, make_plan
 from privagams.plan_words import past_seconds
 from privagams.plugins import Registry, discover
@@ -79,7 +79,7 @@ def warnings(pipeline: Pipeline) -> list[str]:
     """What is allowed but unwise, by TOML path."""
     found = []
     for index, release in enumerate(pipeline.releases):
-        delta = float(release.mechanism.settings["delta"]) if release.mechanism else 0.0
+        delta = delta_of(release)
         if delta * pipeline.public.patients >= 1:
             found.append(
                 f"releases[{index}].mechanism.delta: {delta:g} is not below 1/{pipeline.public.patients} patients: "
@@ -139,6 +139,7 @@ class _Run:
         self.code = ExitCode.OK
 
     def execute(self) -> ExitCode:
+        from privagams.learning import refuse_unprotected_learning
         from privagams.ledger.budget import refuse_beyond_budget
         from privagams.reporting import write_report
 
@@ -147,6 +148,7 @@ class _Run:
         for text in warnings(p.pipeline):
             self.journal.say(f"warning: {text}", style="yellow")
         missing = p.plan.missing(p.store)
+        refuse_unprotected_learning(p)
         refuse_beyond_budget(p, missing)
         if missing:
             self.journal.say(f"{len(missing)} of {len(p.plan.stages)} stages to do, in {p.run_folder}")

@@ -130,6 +130,8 @@ def _literal(value: Any, target: Any) -> Any:
 
 
 def _union(converter: cattrs.Converter, value: Any, target: Any) -> Any:
+    if value is None and type(None) in get_args(target):  # TOML has no such value; settings filled in have
+        return None
     for option in get_args(target):
         if option is type(None):
             continue

@@ -14,7 +14,7 @@ from privagams.context import Context
 from privagams.plan import Stage
 from privagams.plugins import Registry
 from privagams.records import Records
-from privagams.records_store import open_records
+from privagams.records_store import PIXELS, open_records
 from privagams.settings import structure
 from privagams.splits import SplitTable
 from privagams.store import digest
@@ -63,7 +63,7 @@ def space_of(stage: Stage, context: Context) -> Space:
 def open_released(context: Context, artifact: str) -> Records:
     """A release as an attack may see it: no patient, no slide; `group` where items have one true patient."""
     folder = context.store.folder / artifact
-    if (folder / "rows.npy").is_file():
+    if not (folder / PIXELS).exists():  # raw copies
         inputs = json.loads((folder / "manifest.json").read_text())["inputs"]
         records = open_records(context.store.folder / inputs["records"], inputs["records"])
         rows = np.load(folder / "rows.npy")

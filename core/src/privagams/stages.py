@@ -16,12 +16,22 @@ from privagams.duplicates import refuse_shared_pixels
 from privagams.errors import StageError
 from privagams.plan import Stage
 from privagams.plugins import Registry
+from privagams.randomise import randomise
 from privagams.records import Records
 from privagams.records_store import open_records
-from privagams.roles import Mechanism, Phase, Progress, Trained
+from privagams.roles import Mechanism, PairedMetric, Phase, Progress, Trained
 from privagams.settings import to_plain
 from privagams.splits import AUXILIARY, MAIN, MEMBER, NONMEMBER, REFERENCE, check, split
-from privagams.stage_inputs import build, load_model, open_released, records_of, rng_of, space_of, table_of
+from privagams.stage_inputs import (
+    build,
+    copied,
+    load_model,
+    open_released,
+    records_of,
+    rng_of,
+    space_of,
+    table_of,
+)
 from privagams.store import write_json
 
 _CHUNK = 1024
@@ -104,6 +114,8 @@ def _noise_to_signal(
 def _release(
     stage: Stage, context: Context, registry: Registry, folder: Path, progress: Progress
 ) -> dict[str, Any]:
+    if stage.settings["mechanism"] is not None:
+        return randomise(stage, context, registry, folder, progress)
     if stage.settings["of"] == "members":
         return _copies(stage, context, folder)
     settings = {"images": stage.settings["images"], "classes": stage.settings["shares"]}
@@ -151,7 +163,15 @@ def _measure(
     records, table = records_of(stage, context), table_of(stage, context)
     world = world_of(stage, context, registry, "other images", (), trained=False)
     real = records.take(table.where(NONMEMBER))
-    measurements = metric.measure(real, open_released(context, stage.inputs["release"]), world, rng_of(stage))
+    released = open_released(context, stage.inputs["release"])
+    behind = copied(context, stage.inputs["release"])
+    if behind is not None and isinstance(metric, PairedMetric):
+        originals = records.take(behind.rows)
+        measurements = metric.measure_pairs(real, originals, released, world, rng_of(stage))
+    elif isinstance(metric, PairedMetric):
+        return {"not_run": "it compares copies with their originals, and drawn images have none"}
+    else:
+        measurements = metric.measure(real, released, world, rng_of(stage))
     return {"measurements": [to_plain(m) for m in measurements], "better": metric.better}
 
 

@@ -12,7 +12,7 @@ from privagams.errors import BudgetError, LedgerError
 from privagams.home import LEDGER_FILE
 from privagams.ledger.books import Block, Books, Charge, patients_digest
 from privagams.ledger.chain import Head
-from privagams.ledger.events import NoisySumCost, event_to_json, spending
+from privagams.ledger.events import Expense, event_to_json, spending
 from privagams.ledger.heads import require_extension
 from privagams.ledger.prices import Budget, Prices
 from privagams.ledger.session import session
@@ -35,8 +35,8 @@ class Account:
     budget: Budget | None
     run_folder: Path
     _prices: Prices = field(alias="prices")
-    _plan: Counter[NoisySumCost] = field(factory=Counter, init=False)
-    _reserved: dict[int, Counter[NoisySumCost]] = field(factory=dict, init=False)
+    _plan: Counter[Expense] = field(factory=Counter, init=False)
+    _reserved: dict[int, Counter[Expense]] = field(factory=dict, init=False)
     """Blocks paid for since the plan was made, by number."""
 
     def blocks(self) -> list[Block]:
@@ -62,6 +62,9 @@ class Account:
 
     def reserve(self, event: DpEvent, steps: int) -> Block:
         """Pay for the next `steps` noisy steps, which together cost `event`; run them once this returns.
+
+        For images randomised on their own: `event` is what one patient pays, `steps` how many of a patient's
+        images it is for.
 
         Guarantee: before this returns the block is on disk, and was within the budget for every one of its
         patients (`test_a_killed_child_never_ran_more_than_the_ledger_shows`,
@@ -106,11 +109,11 @@ class Account:
             path = where or self.run_folder / "checkpoint"
             require_extension(ledger.chain, {path: head}, self.folder / LEDGER_FILE)
 
-    def _require_budget(self, books: Books | None, new: Counter[NoisySumCost]) -> None:
+    def _require_budget(self, books: Books | None, new: Counter[Expense]) -> None:
         """Price the worst-off of this fit's patients, open blocks in full, the plan as if spent."""
         if self.budget is None:
             return
-        reserved = sum(self._reserved.values(), Counter[NoisySumCost]()) + new
+        reserved = sum(self._reserved.values(), Counter[Expense]()) + new
         needed = self._plan if reserved <= self._plan else reserved
         before = books.charges(without=self._reserved) if books else []
         after: list[Charge] = [*before, (self.patients, needed)]

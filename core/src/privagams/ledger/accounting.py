@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from typing import TYPE_CHECKING, Any
@@ -11,7 +12,18 @@ from typing import TYPE_CHECKING, Any
 from attrs import asdict, field, frozen
 
 from privagams.errors import BudgetError
-from privagams.ledger.events import Spending, event_from_json, event_of, event_to_json, spending
+from privagams.ledger.events import (
+    LocalGaussianCost,
+    NoisySumCost,
+    PureCost,
+    Spending,
+    Sums,
+    event_from_json,
+    event_of,
+    event_to_json,
+    is_local,
+    spending,
+)
 
 if TYPE_CHECKING:
     from dp_accounting import DpEvent, NeighboringRelation
@@ -20,6 +32,7 @@ __all__ = [
     "Claim",
     "calibrate",
     "claim",
+    "claim_of",
     "epsilon",
     "event_from_json",
     "event_to_json",
@@ -27,8 +40,12 @@ __all__ = [
     "replace_one",
 ]
 
+Price = Callable[[Spending, float], tuple[float, str]]
+ReplaceOne = Callable[[Spending, float], float | None]
 ZERO_OUT = "zero-out"
+REPLACE_ONE = "replace-one"
 PROTECTS = "everything that one patient's images and labels add to the release"
+_PURE = "sum of pure ε"
 _TOLERANCE = 4e-4
 _TINY = 1e-12
 _MOST_POINTS = 250_000
@@ -85,46 +102,90 @@ def epsilon(events: Sequence[DpEvent], delta: float) -> tuple[float, str]:
 
 
 def price(spent: Spending, delta: float) -> tuple[float, str]:
-    """Price counted noisy sums at `delta`, as `epsilon` does for events."""
-    _check_delta(delta)
+    """Price counted costs at `delta`, as `epsilon` does for events: zero-out of one patient.
+
+    Images randomised on their own are counted as what they cost when their patient is replaced by any other. That
+    is valid here too: a patient who is zeroed out has been replaced, by one who is all noughts. Pure guarantees
+    add their ε, in whatever order and however chosen, since (ε₁, 0) and (ε₂, δ) compose to (ε₁ + ε₂, δ)
+    (Dwork and Roth 2014, theorem 3.16 and appendix B); where there is nothing else, δ plays no part and may be 0.
+    """
+    pure, noisy = _apart(spent)
+    if noisy or not spent:
+        _check_delta(delta)
     if not spent:
         return 0.0, "nothing spent"
-    if any(cost.noise == 0 for cost in spent):
-        return math.inf, "no mechanism"
-    first, name = _pld(spent, delta)
-    if all(cost.rate == 1 for cost in spent):
-        exact = _analytic_gaussian(spent, delta)
-        return max(first, exact), f"{name}, cross-checked with the analytic Gaussian"
-    second = _prv(spent, delta, first) if name == "PLD" else None
-    if second is None:
-        return first, name
-    return max(first, second), "PLD, cross-checked with PRV"
+    if not noisy:
+        return pure, _PURE
+    value, name = _price_of_noise(noisy, delta)
+    return value + pure, name + (f", plus the {_PURE}" if pure else "")
 
 
 def replace_one(spent: Spending, delta: float) -> float | None:
-    """ε when one patient is replaced by another (a sum then moves by up to twice the clip norm)."""
+    """ε when one patient is replaced by another; None where that cannot be priced.
+
+    A sum then moves by up to twice the clip norm. What is randomised image by image costs what its event says,
+    which is for replacing in the first place.
+    """
+    if is_local(spent):
+        return price(spent, delta)[0]
     _check_delta(delta)
-    if not spent:
-        return 0.0
-    if any(cost.noise == 0 for cost in spent):
+    pure, noisy = _apart(spent, as_sums_of=2.0)
+    if not noisy:
+        return pure
+    if any(cost.noise == 0 for cost in noisy):
         return math.inf
     from dp_accounting import NeighboringRelation
 
-    value, name = _pld(spent, delta, NeighboringRelation.REPLACE_ONE)
-    return value if name == "PLD" else None
+    value, name = _pld(noisy, delta, NeighboringRelation.REPLACE_ONE)
+    return value + pure if name == "PLD" else None
 
 
 def claim(
-    events: Sequence[DpEvent], delta: float, adjacency: str = ZERO_OUT, protects: str = PROTECTS
+    events: Sequence[DpEvent],
+    delta: float,
+    adjacency: str = ZERO_OUT,
+    protects: str = PROTECTS,
+    per_element_epsilon: float | None = None,
 ) -> Claim:
-    """State what `events` cost together, with the replace-one figure beside it."""
-    spent = spending(events)
-    value, accountant = price(spent, delta)
-    beside = replace_one(spent, delta) if adjacency != "replace-one" else None
-    return Claim(
-        epsilon=value, delta=delta, adjacency=adjacency, accountant=accountant, protects=protects,
-        replace_one_epsilon=beside,
+    """State what `events` cost together, with the replace-one figure beside it; see `claim_of`."""
+    return claim_of(
+        [spending(events)], delta, adjacency=adjacency, protects=protects,
+        per_element_epsilon=per_element_epsilon,
     )  # fmt: skip
+
+
+def claim_of(
+    spent: Sequence[Spending],
+    delta: float,
+    *,
+    adjacency: str = ZERO_OUT,
+    protects: str = PROTECTS,
+    per_element_epsilon: float | None = None,
+    prices: tuple[Price, ReplaceOne] | None = None,
+) -> Claim:
+    """State what the one that costs most of several spendings, each some patient's, comes to.
+
+    Where all was paid for images randomised on their own, the claim is for replacing one patient by any other, and
+    where these are all pure guarantees its δ is 0. Anything else is for zero-out (or `adjacency`), with the
+    replace-one figure beside it: the largest, which need not be the same patient's, as sums cost more when a
+    patient is replaced and randomised images do not.
+    """
+    price_of, replace_one_of = prices or (price, replace_one)
+    value, accountant = max((price_of(each, delta) for each in spent or [{}]), key=lambda found: found[0])
+    adjacency = REPLACE_ONE if spent and all(map(is_local, spent)) else adjacency
+    pure = adjacency == REPLACE_ONE and all(isinstance(cost, PureCost) for each in spent for cost in each)
+    beside = [replace_one_of(each, delta) for each in spent if adjacency != REPLACE_ONE]
+    return Claim(
+        epsilon=value, delta=0.0 if pure else delta, adjacency=adjacency, accountant=accountant,
+        protects=protects, per_element_epsilon=per_element_epsilon,
+        replace_one_epsilon=_largest(beside),
+    )  # fmt: skip
+
+
+def _largest(found: Sequence[float | None]) -> float | None:
+    """None where any of them could not be priced, or there is none."""
+    known = [value for value in found if value is not None]
+    return max(known) if known and len(known) == len(found) else None
 
 
 def calibrate(
@@ -213,9 +274,46 @@ def _settle(
 
 def _rough_price(spent: Spending, delta: float) -> float:
     """One accountant on a coarser grid: several times as fast, for the search only."""
-    if any(cost.noise == 0 for cost in spent):
+    pure, noisy = _apart(spent)
+    if any(cost.noise == 0 for cost in noisy):
         return math.inf
-    return _pld(spent, delta, finest=1e-3)[0]
+    return pure + (_pld(noisy, delta, finest=1e-3)[0] if noisy else 0.0)
+
+
+def _apart(spent: Spending, as_sums_of: float = 1.0) -> tuple[float, Counter[NoisySumCost]]:
+    """The sum of all pure ε, and all Gaussian noise as noisy sums that a patient moves by `as_sums_of` clip norms.
+
+    Vectors with noise of their own are first taken together, exactly: Gaussian noise of multipliers σ₁, σ₂, …
+    costs together what one multiplier (Σ 1/σᵢ²)^−½ costs (Dong et al. 2019, arXiv 1905.02383, corollary 2). So
+    that an accountant which takes a patient to move a sum by 2 clip norms prices them right, their noise is
+    stated in clip norms of half their diameter.
+    """
+    sums: Counter[NoisySumCost] = Counter()
+    pure, precision = [], []
+    for cost, count in spent.items():
+        match cost:
+            case PureCost():
+                pure.append(cost.epsilon * count)
+            case LocalGaussianCost():
+                precision.append(count / cost.noise**2)
+            case _:
+                sums[cost] += count
+    if precision:
+        sums[NoisySumCost(1.0, as_sums_of * math.fsum(precision) ** -0.5)] += 1
+    return math.fsum(pure), sums
+
+
+def _price_of_noise(spent: Counter[NoisySumCost], delta: float) -> tuple[float, str]:
+    if any(cost.noise == 0 for cost in spent):
+        return math.inf, "no mechanism"
+    first, name = _pld(spent, delta)
+    if all(cost.rate == 1 for cost in spent):
+        exact = _analytic_gaussian(spent, delta)
+        return max(first, exact), f"{name}, cross-checked with the analytic Gaussian"
+    second = _prv(spent, delta, first) if name == "PLD" else None
+    if second is None:
+        return first, name
+    return max(first, second), "PLD, cross-checked with PRV"
 
 
 def _check_delta(delta: float) -> None:
@@ -226,7 +324,10 @@ def _check_delta(delta: float) -> None:
 
 
 def _pld(
-    spent: Spending, delta: float, relation: NeighboringRelation | None = None, finest: float = 1e-4
+    spent: Sums,
+    delta: float,
+    relation: NeighboringRelation | None = None,
+    finest: float = 1e-4,
 ) -> tuple[float, str]:
     """ε by privacy loss distributions, rounded to bound from above; by RDP where they would be too large."""
     from dp_accounting import NeighboringRelation
@@ -245,14 +346,14 @@ def _pld(
     return float(accountant.compose(event).get_epsilon(delta)), "PLD"
 
 
-def _analytic_gaussian(spent: Spending, delta: float) -> float:
+def _analytic_gaussian(spent: Sums, delta: float) -> float:
     """Exact ε of composed Gaussian sums without sampling: Balle and Wang (2018), arXiv 1805.06530."""
     from dp_accounting import get_epsilon_gaussian
 
     return float(get_epsilon_gaussian(sum(n / cost.noise**2 for cost, n in spent.items()) ** -0.5, delta))
 
 
-def _prv(spent: Spending, delta: float, near: float) -> float | None:
+def _prv(spent: Sums, delta: float, near: float) -> float | None:
     """Upper ε by Opacus' privacy random variables; None without Opacus, or where its numerics give up."""
     if near > 100:
         return None  # its grid would not fit into memory

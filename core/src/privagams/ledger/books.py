@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence, Set
 from typing import TYPE_CHECKING, Any
@@ -10,7 +11,16 @@ from typing import TYPE_CHECKING, Any
 from attrs import evolve, frozen
 
 from privagams.errors import LedgerError
-from privagams.ledger.events import EventError, NoisySumCost, Spending, event_from_json, spending_of_json
+from privagams.ledger.events import (
+    EventError,
+    Expense,
+    LocalGaussianCost,
+    NoisySumCost,
+    PureCost,
+    Spending,
+    event_from_json,
+    spending_of_json,
+)
 
 if TYPE_CHECKING:
     from dp_accounting import DpEvent
@@ -22,7 +32,7 @@ Charge = tuple[Set[str], Spending]
 
 @frozen(eq=False)
 class Block:
-    """A stretch of noisy steps that was paid for before it ran; paid in full, run or not."""
+    """A stretch of noisy steps, or of images to randomise, paid for before it ran; paid in full, run or not."""
 
     seq: int
     """Number of its record."""
@@ -34,6 +44,7 @@ class Block:
     """Digest of the set of patients whose images it could touch."""
     cost: Mapping[str, Any]
     steps: int
+    """How many noisy steps; or of each patient how many images, where these are randomised on their own."""
     time: str
     checkpoint: str | None = None
     """Digest of the file that closed it; None while it is open."""
@@ -58,7 +69,7 @@ class Books:
 
     def charges(self, without: Collection[int] = ()) -> list[Charge]:
         """Sum the blocks by set of patients, leaving out those numbered in `without`."""
-        sums: dict[str, Counter[NoisySumCost]] = {}
+        sums: dict[str, Counter[Expense]] = {}
         for block in self.blocks:
             if block.seq not in without:
                 sums.setdefault(block.patients, Counter()).update(spending_of_json([block.cost]))
@@ -70,17 +81,31 @@ def patients_digest(patients: Iterable[str]) -> str:
 
 
 def worst_off(charges: Sequence[Charge], among: Set[str] | None = None) -> list[Spending]:
-    """Spendings of which one belongs to the patient who has lost most: all that no other one contains.
+    """Spendings of which one belongs to the patient who has lost most: all that no other one outdoes.
 
-    Patients are told apart only as far as the sets do: those that are in the same sets have spent the same.
+    Patients are told apart only as far as the sets do: those that are in the same sets have spent the same. Each
+    charge is gone through once, so that a release in many blocks of few patients takes no longer than one in a
+    single block of all.
     """
-    everyone = among if among is not None else frozenset().union(*(patients for patients, _ in charges))
-    cells: list[tuple[Set[str], Counter[NoisySumCost]]] = [(everyone, Counter())]
-    for patients, spent in charges:
-        split = [(cell & patients, total + Counter(spent)) for cell, total in cells]
-        split += [(cell - patients, total) for cell, total in cells]
-        cells = [(cell, total) for cell, total in split if cell]
-    return _maximal([total for _, total in cells if total])
+    history: list[tuple[int, int]] = [(-1, -1)]
+    """Those who are alike: (those among whom they were before their last charge, that charge)."""
+    now: dict[str, int] = {}
+    for number, (patients, _) in enumerate(charges):
+        moved: dict[int, int] = {}
+        for patient in patients if among is None else patients & among:
+            before = now.get(patient, 0)
+            if before not in moved:
+                moved[before] = len(history)
+                history.append((before, number))
+            now[patient] = moved[before]
+    totals = []
+    for alike in sorted(set(now.values())):
+        total: Counter[Expense] = Counter()
+        while alike:
+            alike, number = history[alike]
+            total.update(charges[number][1])
+        totals.append(total)
+    return _maximal([total for total in totals if total])
 
 
 def read_books(records: Sequence[Mapping[str, Any]], where: str) -> Books:
@@ -127,10 +152,34 @@ def _block(seq: int, record: Mapping[str, Any]) -> Block:
     )  # fmt: skip
 
 
-def _maximal(totals: Sequence[Counter[NoisySumCost]]) -> list[Spending]:
-    distinct = {frozenset(total.items()): total for total in totals}
-    return [
-        total
-        for key, total in distinct.items()
-        if not any(total <= other for name, other in distinct.items() if name != key)
-    ]
+def _maximal(totals: Sequence[Counter[Expense]]) -> list[Spending]:
+    """Those that no other one outdoes in every noisy sum, in Gaussian noise on vectors, and in pure ε together."""
+    distinct = {_size(total): total for total in totals}
+    kept: list[tuple[_Size, Spending]] = []
+    for size, total in sorted(distinct.items(), key=lambda item: _rank(item[0]), reverse=True):
+        if not any(_outdoes(other, size) for other, _ in kept):
+            kept.append((size, total))
+    return [total for _, total in kept]
+
+
+_Size = tuple[frozenset[tuple[NoisySumCost, int]], float, float]
+
+
+def _size(total: Spending) -> _Size:
+    """Noisy sums, counted; the precision that Gaussian noise on vectors leaves, summed; pure ε, summed.
+
+    No price depends on more than that, and each grows with all three.
+    """
+    sums = frozenset((cost, count) for cost, count in total.items() if isinstance(cost, NoisySumCost))
+    precise = [n / cost.noise**2 for cost, n in total.items() if isinstance(cost, LocalGaussianCost)]
+    pure = [n * cost.epsilon for cost, n in total.items() if isinstance(cost, PureCost)]
+    return sums, math.fsum(precise), math.fsum(pure)
+
+
+def _rank(size: _Size) -> tuple[int, float, float]:
+    sums, precision, pure = size
+    return sum(count for _, count in sums), precision, pure
+
+
+def _outdoes(one: _Size, other: _Size) -> bool:
+    return one[1] >= other[1] and one[2] >= other[2] and Counter(dict(other[0])) <= Counter(dict(one[0]))

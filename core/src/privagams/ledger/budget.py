@@ -9,7 +9,7 @@ from attrs import frozen
 
 from privagams.errors import BudgetError
 from privagams.plan import Stage
-from privagams.roles import Space, Summarised
+from privagams.roles import LocalMechanism, Mechanism, Space, Summarised
 
 if TYPE_CHECKING:
     from privagams.run import Prepared
@@ -33,11 +33,10 @@ def forecast(prepared: Prepared, missing: Sequence[Stage]) -> Forecast:
     ledger = Ledger(prepared.home.folder, run_folder=prepared.run_folder)
     who = members(prepared)
     before = ledger.total(budget.delta, among=who).epsilon
-    fits = [stage for stage in missing if stage.verb == "fit" and stage.settings["mechanism"] is not None]
     events: list[Any] = []
-    for stage in fits:
-        # What an interrupted training has reserved is in the ledger already; its whole stays within its target.
-        if not ledger.spent(fit=stage.key):
+    for stage in missing:
+        # What an interrupted stage has reserved is in the ledger already; its whole stays within its target.
+        if _charges(stage) and not ledger.spent(fit=stage.key):
             events += planned_events(prepared, stage)
     after = before
     if events:
@@ -56,7 +55,7 @@ def forecast(prepared: Prepared, missing: Sequence[Stage]) -> Forecast:
 
 def refuse_beyond_budget(prepared: Prepared, missing: Sequence[Stage]) -> None:
     """Raise `BudgetError` (exit 4) before anything runs, when the plan goes beyond the budget."""
-    if not any(stage.verb == "fit" and stage.settings["mechanism"] is not None for stage in missing):
+    if not any(_charges(stage) for stage in missing):
         return
     found = forecast(prepared, missing)
     if found.refused:
@@ -64,14 +63,35 @@ def refuse_beyond_budget(prepared: Prepared, missing: Sequence[Stage]) -> None:
 
 
 def planned_events(prepared: Prepared, stage: Stage) -> list[Any]:
-    """The noisy sums that a training would make, as events for the accountant."""
+    """What a training, or the randomising of a patient's images, would cost, as events for the accountant."""
+    from privagams.stage_inputs import build
+
+    mechanism = build(prepared.registry, "mechanisms", stage.settings["mechanism"])
+    tiles = prepared.pipeline.tiles
+    space = Space(tiles.size, tiles.channels, tuple(stage.settings["classes"]))
+    if stage.verb == "release":
+        return [_randomising(mechanism, space, stage.settings["images_per_patient"])]
+    return _training(prepared, stage, mechanism, space)
+
+
+def _charges(stage: Stage) -> bool:
+    protected = stage.verb in ("fit", "release") and stage.settings["mechanism"] is not None
+    return protected and bool(stage.settings.get("charged", True))
+
+
+def _randomising(mechanism: LocalMechanism, space: Space, images: int) -> Any:
+    from privagams.coordinates import cost_of_patient, pixel_coordinates
+
+    # Pixels and latents are equally many, and which of them are strongest changes no price.
+    randomiser = mechanism.randomiser(pixel_coordinates(space), len(space.classes), images)
+    return cost_of_patient(randomiser.event, images)
+
+
+def _training(prepared: Prepared, stage: Stage, mechanism: Mechanism, space: Space) -> list[Any]:
     from privagams.stage_inputs import build
     from privagams.training.noise_plan import Stretch, plan_noise
 
     patients = stage.settings["patients"]
-    mechanism = build(prepared.registry, "mechanisms", stage.settings["mechanism"])
-    tiles = prepared.pipeline.tiles
-    space = Space(tiles.size, tiles.channels, tuple(stage.settings["classes"]))
     model = build(prepared.registry, "generators", stage.settings["generator"]).model(space, stage.seed)
     stretches = [Stretch(1, 1)]
     if not isinstance(model, Summarised):

@@ -1,4 +1,4 @@
-"""What was computed on members' data, in the form in which it is priced and kept: noisy sums, counted."""
+"""What was computed on members' data, in the form in which it is priced and kept: costs, counted."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from attrs import frozen
+from attrs import astuple, frozen
 
 from privagams.errors import PluginError
 
@@ -30,43 +30,112 @@ class NoisySumCost:
     noise: float
 
 
+@frozen(order=True)
+class LocalGaussianCost:
+    """One vector of one patient, released with Gaussian noise; nobody else's is added to it.
+
+    `noise` is the noise's standard deviation over the largest distance between any two vectors.
+    """
+
+    noise: float
+
+
+@frozen(order=True)
+class PureCost:
+    """One vector or label of one patient, randomised so that any two have odds within e^±ε."""
+
+    epsilon: float
+
+
+Expense = NoisySumCost | LocalGaussianCost | PureCost
 UNPROTECTED = NoisySumCost(1.0, 0.0)
-Spending = Mapping[NoisySumCost, int]
-"""How often each noisy sum was drawn. Composition does not depend on the order."""
+Spending = Mapping[Expense, int]
+"""How often each cost was paid. Composition does not depend on the order."""
+Sums = Mapping[NoisySumCost, int]
+"""A spending on noisy sums alone."""
+
+
+def pure(epsilon: float) -> DpEvent:
+    """An ε-differentially private mechanism's event, for use within `local`."""
+    from privagams.ledger.local_event import EpsilonDeltaDpEvent
+
+    return EpsilonDeltaDpEvent(_pure(epsilon), 0.0)
+
+
+def local(event: DpEvent) -> DpEvent:
+    """The cost of one image that is randomised on its own: `event`, when its patient is replaced by any other.
+
+    `event` may be `pure`, a Gaussian whose noise multiplier is its standard deviation over the diameter of what
+    it randomises, or these composed and repeated; `EventError` for anything else.
+    """
+    from privagams.ledger.local_event import LocalDpEvent
+
+    made = LocalDpEvent(event)
+    event_to_json(made)
+    return made
+
+
+def is_local(spent: Spending) -> bool:
+    """Whether all of it was paid for images randomised on their own, and something was."""
+    return bool(spent) and not any(isinstance(cost, NoisySumCost) for cost in spent)
+
+
+def ordered(spent: Spending | Sums) -> list[tuple[Expense, int]]:
+    """In an order that depends on nothing but the costs."""
+    return sorted(spent.items(), key=lambda item: (type(item[0]).__name__, astuple(item[0])))
 
 
 def event_to_json(event: DpEvent) -> dict[str, Any]:
     """Describe `event` in plain values; raises `EventError` for what `event_from_json` would refuse."""
+    return _described(event, within=False)
+
+
+def _described(event: DpEvent, within: bool) -> dict[str, Any]:
+    """`within`: whether it is part of a local event."""
     import dp_accounting as dp
 
+    from privagams.ledger.local_event import EpsilonDeltaDpEvent, LocalDpEvent
+
     match event:
-        case dp.NonPrivateDpEvent():
+        case dp.NonPrivateDpEvent() if not within:
             return {"type": "non-private"}
-        case dp.NoOpDpEvent():
+        case dp.NoOpDpEvent() if not within:
             return {"type": "no-op"}
+        case dp.PoissonSampledDpEvent() if not within:
+            inner = _described(event.event, within)
+            return {"type": "poisson", "rate": _rate(event.sampling_probability), "event": _gaussian(inner)}
+        case LocalDpEvent() if not within:
+            return {"type": "local", "event": _described(event.event, within=True)}
+        case EpsilonDeltaDpEvent() if within:
+            return {"type": "pure", "epsilon": _undiluted(event.epsilon, event.delta)}
         case dp.GaussianDpEvent():
             return {"type": "gaussian", "noise_multiplier": _noise(event.noise_multiplier)}
-        case dp.PoissonSampledDpEvent():
-            inner = event_to_json(event.event)
-            return {"type": "poisson", "rate": _rate(event.sampling_probability), "event": _gaussian(inner)}
         case dp.SelfComposedDpEvent():
-            return {"type": "repeat", "count": _count(event.count), "event": event_to_json(event.event)}
+            return {"type": "repeat", "count": _count(event.count), "event": _described(event.event, within)}
         case dp.ComposedDpEvent():
-            return {"type": "all", "events": [event_to_json(part) for part in event.events]}
+            return {"type": "all", "events": [_described(part, within) for part in event.events]}
+    wanted = (
+        "pure guarantees or Gaussian noise, repeated or composed, within a local event"
+        if within
+        else "Gaussian sums, Poisson-sampled or not, or local events, repeated or composed"
+    )
     raise EventError(
-        f"event: expected Gaussian sums, Poisson-sampled or not, repeated or composed, found "
-        f"{type(event).__name__}; state the mechanism's cost by these, or by NonPrivateDpEvent"
+        f"event: expected {wanted}, found {type(event).__name__}; state the mechanism's cost by these"
+        + ("" if within else ", or by NonPrivateDpEvent; a pure guarantee belongs within `local`")
     )
 
 
 def event_from_json(value: Mapping[str, Any]) -> DpEvent:
     """Read what `event_to_json` wrote; raises `EventError` for anything else."""
+    return _read(value, within=False)
+
+
+def _read(value: Mapping[str, Any], within: bool) -> DpEvent:
     import dp_accounting as dp
 
-    kind = value.get("type") if isinstance(value, Mapping) else None
-    if not isinstance(value, Mapping) or set(value) != _FIELDS.get(str(kind), {None}):
-        raise EventError(f"event: expected one of {', '.join(_FIELDS)} with its fields, found {value!r}")
-    match kind:
+    from privagams.ledger.local_event import LocalDpEvent
+
+    match _kind(value, within):
         case "non-private":
             return dp.NonPrivateDpEvent()
         case "no-op":
@@ -74,65 +143,106 @@ def event_from_json(value: Mapping[str, Any]) -> DpEvent:
         case "gaussian":
             return dp.GaussianDpEvent(_noise(value["noise_multiplier"]))
         case "poisson":
-            return dp.PoissonSampledDpEvent(_rate(value["rate"]), event_from_json(_gaussian(value["event"])))
+            return dp.PoissonSampledDpEvent(_rate(value["rate"]), _read(_gaussian(value["event"]), within))
+        case "local":
+            return LocalDpEvent(_read(value["event"], within=True))
+        case "pure":
+            return pure(value["epsilon"])
         case "repeat":
-            return dp.SelfComposedDpEvent(event_from_json(value["event"]), _count(value["count"]))
+            return dp.SelfComposedDpEvent(_read(value["event"], within), _count(value["count"]))
         case _:
-            return dp.ComposedDpEvent([event_from_json(part) for part in value["events"]])
+            return dp.ComposedDpEvent([_read(part, within) for part in value["events"]])
 
 
 _FIELDS: Mapping[str, set[str]] = {
     "gaussian": {"type", "noise_multiplier"},
     "poisson": {"type", "rate", "event"},
+    "local": {"type", "event"},
+    "pure": {"type", "epsilon"},
     "repeat": {"type", "count", "event"},
     "all": {"type", "events"},
     "non-private": {"type"},
     "no-op": {"type"},
 }
+_ONLY_WITHIN = {"pure"}
+_NEVER_WITHIN = {"poisson", "local", "non-private", "no-op"}
 
 
-def spending(events: Iterable[DpEvent]) -> Counter[NoisySumCost]:
-    """Count the noisy sums in `events`, however they are nested."""
+def _kind(value: object, within: bool) -> str:
+    """The type that `value` says it is, once its fields are those of that type and it may stand where it does."""
+    forbidden = _NEVER_WITHIN if within else _ONLY_WITHIN
+    kind = value.get("type") if isinstance(value, Mapping) else None
+    if (
+        not isinstance(value, Mapping)
+        or set(value) != _FIELDS.get(str(kind), {None})
+        or kind in forbidden
+        or (kind == "all" and not isinstance(value["events"], list | tuple))
+    ):
+        allowed = ", ".join(name for name in _FIELDS if name not in forbidden)
+        where = " within a local event" if within else ""
+        raise EventError(f"event: expected one of {allowed}{where} with its fields, found {value!r}")
+    return str(kind)
+
+
+def spending(events: Iterable[DpEvent]) -> Counter[Expense]:
+    """Count the costs in `events`, however they are nested."""
     return spending_of_json(event_to_json(event) for event in events)
 
 
-def spending_of_json(values: Iterable[Mapping[str, Any]]) -> Counter[NoisySumCost]:
-    """Count the noisy sums in events as `event_to_json` writes them."""
-    total: Counter[NoisySumCost] = Counter()
+def spending_of_json(values: Iterable[Mapping[str, Any]]) -> Counter[Expense]:
+    """Count the costs in events as `event_to_json` writes them; raises `EventError` for anything else."""
+    total: Counter[Expense] = Counter()
     for value in values:
-        for cost, count in _sums(value, 1):
+        for cost, count in _costs(value, 1, within=False):
             total[cost] += count
     return total
 
 
-def event_of(spent: Spending) -> DpEvent:
-    """The composition of counted noisy sums, as one event."""
+def event_of(spent: Spending | Sums) -> DpEvent:
+    """The composition of counted costs, as one event."""
     import dp_accounting as dp
 
-    parts: list[DpEvent] = []
-    for cost, count in sorted(spent.items()):
-        if cost.noise == 0:
-            parts.append(dp.NonPrivateDpEvent())
-            continue
-        gaussian = dp.GaussianDpEvent(cost.noise)
-        sampled = gaussian if cost.rate == 1 else dp.PoissonSampledDpEvent(cost.rate, gaussian)
-        parts.append(sampled if count == 1 else dp.SelfComposedDpEvent(sampled, count))
+    parts = [
+        one if count == 1 else dp.SelfComposedDpEvent(one, count)
+        for one, count in ((_event_of(cost), count) for cost, count in ordered(spent))
+    ]
     return parts[0] if len(parts) == 1 else dp.ComposedDpEvent(parts)
 
 
-def _sums(value: Mapping[str, Any], times: int) -> Iterator[tuple[NoisySumCost, int]]:
-    match value["type"]:
+def _event_of(cost: Expense) -> DpEvent:
+    import dp_accounting as dp
+
+    match cost:
+        case PureCost():
+            return local(pure(cost.epsilon))
+        case LocalGaussianCost():
+            return local(dp.GaussianDpEvent(cost.noise))
+    if cost.noise == 0:
+        return dp.NonPrivateDpEvent()
+    gaussian = dp.GaussianDpEvent(cost.noise)
+    return gaussian if cost.rate == 1 else dp.PoissonSampledDpEvent(cost.rate, gaussian)
+
+
+def _costs(value: Mapping[str, Any], times: int, within: bool) -> Iterator[tuple[Expense, int]]:
+    match _kind(value, within):
         case "non-private":
             yield UNPROTECTED, times
         case "gaussian":
-            yield NoisySumCost(1.0, _noise(value["noise_multiplier"])), times
+            noise = _noise(value["noise_multiplier"])
+            yield LocalGaussianCost(noise) if within else NoisySumCost(1.0, noise), times
         case "poisson":
-            yield NoisySumCost(_rate(value["rate"]), _noise(value["event"]["noise_multiplier"])), times
+            inner = _gaussian(value["event"])
+            _kind(inner, within)
+            yield NoisySumCost(_rate(value["rate"]), _noise(inner["noise_multiplier"])), times
+        case "pure":
+            yield PureCost(_pure(value["epsilon"])), times
+        case "local":
+            yield from _costs(value["event"], times, within=True)
         case "repeat":
-            yield from _sums(value["event"], times * _count(value["count"]))
+            yield from _costs(value["event"], times * _count(value["count"]), within)
         case "all":
             for part in value["events"]:
-                yield from _sums(part, times)
+                yield from _costs(part, times, within)
 
 
 def _gaussian(value: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -147,6 +257,19 @@ def _noise(value: object) -> float:
 
 def _rate(value: object) -> float:
     return _number(value, "sampling probability", "in (0, 1]", lambda x: 0 < x <= 1)
+
+
+def _pure(value: object) -> float:
+    return _number(value, "epsilon", "of at least 0", lambda x: x >= 0)
+
+
+def _undiluted(epsilon: object, delta: object) -> float:
+    if _number(delta, "delta", "of at least 0", lambda x: x >= 0) != 0:
+        raise EventError(
+            f"event: expected a pure guarantee, with a delta of 0, found {delta!r}; state Gaussian noise by "
+            "GaussianDpEvent"
+        )
+    return _pure(epsilon)
 
 
 def _number(value: object, name: str, bounds: str, fits: Any) -> float:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +14,7 @@ from privagams.ledger.account import Account
 from privagams.ledger.accounting import Claim
 from privagams.ledger.books import Block, Books, Charge, patients_digest
 from privagams.ledger.chain import Head, read_chain
-from privagams.ledger.events import spending
+from privagams.ledger.events import is_local, spending, spending_of_json
 from privagams.ledger.heads import known_heads, require_extension
 from privagams.ledger.prices import Budget, Prices
 from privagams.ledger.session import pseudonyms, session
@@ -105,14 +106,30 @@ class Ledger:
         if books:
             charges = books.charges({block.seq for block in books.blocks if block.run == without_run})
         charges += [(pseudonyms(patients), spending(events)) for patients, events in new]
-        worst = self._prices.worst(charges, delta, None if among is None else pseudonyms(among))
-        return Claim(
-            epsilon=worst.epsilon,
-            delta=delta,
-            accountant=worst.accountant,
-            replace_one_epsilon=self._prices.replace_one(worst.spent, delta),
+        return self._prices.claim(
+            charges, delta, None if among is None else pseudonyms(among),
             protects="everything that one patient adds to all releases of this data set",
-        )
+        )  # fmt: skip
+
+    def claim_of(
+        self,
+        fits: Collection[str],
+        delta: float,
+        *,
+        protects: str,
+        per_element_epsilon: float | None = None,
+    ) -> Claim | None:
+        """What the worst-off patient has lost by these fits (keys) together; None where nothing was spent.
+
+        Blocks of different patients do not add up: a release of randomised copies pays for its patients in
+        batches.
+        """
+        books = self.books()
+        blocks = books.blocks if books else ()
+        if books is None or not any(block.fit in fits for block in blocks):
+            return None
+        charges = books.charges({block.seq for block in blocks if block.fit not in fits})
+        return self._prices.claim(charges, delta, protects=protects, per_element_epsilon=per_element_epsilon)
 
     def charge_unprotected(
         self, *, run: str, release: str, patients: Sequence[str], who: str, run_folder: Path | None
@@ -156,14 +173,19 @@ class Ledger:
 
     def _row(self, books: Books, blocks: Sequence[Block], delta: float) -> Row:
         first = blocks[0]
-        patients = max(len(books.patients[block.patients]) for block in blocks)
-        source = f"run {first.run!r}, {patients} patients"
-        epsilon = self._prices.of(spending(block.event for block in blocks), delta).epsilon
+        images: Counter[str] = Counter()
+        for block in blocks:
+            images.update(dict.fromkeys(books.patients[block.patients], block.steps))
+        source = f"run {first.run!r}, {len(images)} patients"
+        others = {block.seq for block in books.blocks} - {block.seq for block in blocks}
+        epsilon = self._prices.worst(books.charges(without=others), delta).epsilon
         if not first.fit:
             return Row(first.time, first.release, f"left without protection ({source})", epsilon)
-        steps = sum(block.steps for block in blocks)
+        steps = f"noisy steps: {sum(block.steps for block in blocks)}"
+        if all(is_local(spending_of_json([block.cost])) for block in blocks):
+            steps = f"images randomised: {max(images.values())} of each patient"
         lost = sum(block.checkpoint is None for block in blocks)
-        text = f"noisy steps: {steps}, in blocks: {len(blocks)} ({source})"
+        text = f"{steps}, in blocks: {len(blocks)} ({source})"
         if lost:
             text += f"; {lost} of the blocks not closed, counted in full"
         return Row(first.time, first.release, text, epsilon)

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence, Set
+from collections.abc import Sequence, Set
 from typing import Protocol
 
 from attrs import field, frozen
 
 from privagams.ledger import accounting
 from privagams.ledger.books import Charge, worst_off
-from privagams.ledger.events import NoisySumCost, Spending
-
-Price = Callable[[Spending, float], tuple[float, str]]
+from privagams.ledger.events import Expense, Spending
 
 
 class Budget(Protocol):
@@ -21,9 +19,6 @@ class Budget(Protocol):
     def epsilon(self) -> float: ...
     @property
     def delta(self) -> float: ...
-
-
-ReplaceOne = Callable[[Spending, float], float | None]
 
 
 @frozen
@@ -39,9 +34,9 @@ class Cost:
 class Prices:
     """Prices as `accounting` gives them, remembered: a ledger asks for the same ones at every block."""
 
-    _price: Price = field(default=accounting.price, alias="price")
-    replace_one: ReplaceOne = accounting.replace_one
-    _known: dict[tuple[frozenset[tuple[NoisySumCost, int]], float], Cost] = field(factory=dict, init=False)
+    _price: accounting.Price = field(default=accounting.price, alias="price")
+    _replace_one: accounting.ReplaceOne = field(default=accounting.replace_one, alias="replace_one")
+    _known: dict[tuple[frozenset[tuple[Expense, int]], float], Cost] = field(factory=dict, init=False)
 
     def of(self, spent: Spending, delta: float) -> Cost:
         key = frozenset(spent.items()), delta
@@ -53,3 +48,17 @@ class Prices:
         """What the patient (of those in `among`) pays who has lost most."""
         costs = [self.of(spent, delta) for spent in worst_off(charges, among)]
         return max(costs, key=lambda cost: cost.epsilon, default=self.of({}, delta))
+
+    def claim(
+        self, charges: Sequence[Charge], delta: float, among: Set[str] | None = None, *,
+        protects: str, per_element_epsilon: float | None = None,
+    ) -> accounting.Claim:  # fmt: skip
+        """What the patient (of those in `among`) has lost who has lost most, as a claim."""
+        return accounting.claim_of(
+            worst_off(charges, among), delta, protects=protects, per_element_epsilon=per_element_epsilon,
+            prices=(self._priced, self._replace_one),
+        )  # fmt: skip
+
+    def _priced(self, spent: Spending, delta: float) -> tuple[float, str]:
+        found = self.of(spent, delta)
+        return found.epsilon, found.accountant

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
@@ -10,7 +11,7 @@ from rich.table import Table
 
 from privagams import home
 from privagams.errors import ConfigError, ExitCode
-from privagams.ledger.ledger import Ledger
+from privagams.ledger.ledger import Ledger, Row
 
 _DELTA = 1e-5
 
@@ -37,7 +38,7 @@ def show_ledgers(dataset: str | None, as_json: bool, delta: float = _DELTA) -> i
     return int(ExitCode.OK)
 
 
-def _print(console: Console, name: str, rows: list, epsilon: float, delta: float) -> None:
+def _print(console: Console, name: str, rows: Sequence[Row], epsilon: float, delta: float) -> None:
     console.print(f"Data set {name}", style="bold", highlight=False)
     if not rows:
         console.print("  nothing was ever spent", highlight=False)

@@ -65,6 +65,28 @@ class Curve:
 
 
 @frozen
+class LatentLevel:
+    """One level of a flow on held-out images: under the model mean 0, sd 1, and 0.27 % beyond 3."""
+
+    coordinates: int
+    mean: float
+    sd: float
+    beyond_3: float
+
+
+@frozen
+class Latents:
+    """How normal the latents of held-out images are; private, since these are non-members' images."""
+
+    images: int
+    levels: tuple[LatentLevel, ...]
+    """Coarsest first."""
+    histogram: tuple[float, ...]
+    """Shares of all values between `edges`; the outermost hold all that lies beyond."""
+    edges: tuple[float, ...]
+
+
+@frozen
 class AttackResult:
     """What the judge made of one attack on one release. Sentences come from the judge."""
 
@@ -192,6 +214,7 @@ class Release:
     best_of: str = ""
     """What is left of the strongest attack on membership once it is judged as the best of so many."""
     needed: Needed | None = None
+    latents: Latents | None = None
     notes: tuple[str, ...] = ()
     """Warnings and remarks that may rest on private data."""
     public_notes: tuple[str, ...] = ()

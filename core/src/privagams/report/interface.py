@@ -8,7 +8,16 @@ from collections.abc import Mapping
 from typing import Any
 
 from privagams.evidence import Measurement
-from privagams.report.data import AttackResult, Chosen, Claim, MetricResult, Release, Report, WorstOff
+from privagams.report.data import (
+    AttackResult,
+    Chosen,
+    Claim,
+    Latents,
+    MetricResult,
+    Release,
+    Report,
+    WorstOff,
+)
 from privagams.report.odds import claim_sentence
 
 API = 1
@@ -82,8 +91,14 @@ def _release(release: Release) -> dict[str, Any]:
         "adversary": release.adversary,
         "best_of": release.best_of,
         "needed": None if release.needed is None else _fields(release.needed, "patients", "sentence"),
+        "latents": None if release.latents is None else _latents(release.latents),
         "notes": [*release.public_notes, *release.notes],
     }
+
+
+def _latents(latents: Latents) -> dict[str, Any]:
+    levels = [_fields(level, "coordinates", "mean", "sd", "beyond_3") for level in latents.levels]
+    return {**_fields(latents, "images", "histogram", "edges"), "levels": levels}
 
 
 def _claim(claim: Claim | None) -> dict[str, Any] | None:

@@ -17,6 +17,7 @@ from privagams.evidence import Measurement
 from privagams.report import odds, pictures, wording
 from privagams.report.curves import curve
 from privagams.report.data import AttackResult, Examples, MetricResult, Release, Report
+from privagams.report.latent_picture import latent_picture
 from privagams.report.public import for_public
 from privagams.report.scatter import Point, scatter
 
@@ -77,6 +78,8 @@ def _environment() -> Environment:
         plural=wording.plural,
         interval=pictures.interval,
         curve=curve,
+        latent_picture=latent_picture,
+        distinct_latents=distinct_latents,
         budget_bar=pictures.budget_bar,
         png_address=pictures.png_address,
         approve_command=approve_command,
@@ -125,6 +128,12 @@ def all_warnings(report: Report) -> list[str]:
         if warning:
             found.append(f"All releases together: {warning}")
     return list(dict.fromkeys(found))
+
+
+def distinct_latents(releases: Sequence[Release]) -> list[Release]:
+    """The first release of each flow, since releases that share a flow share its latents."""
+    found = {release.latents: release for release in reversed(releases) if release.latents is not None}
+    return [release for release in releases if release in found.values()]
 
 
 def approve_command(release: Release, options: str = "") -> list[str]:

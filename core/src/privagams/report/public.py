@@ -50,6 +50,7 @@ def _release(release: Release, keep: bool) -> Release:
         adversary="",
         best_of="",
         needed=None,
+        latents=None,
         notes=(),
         approval=None,
     )

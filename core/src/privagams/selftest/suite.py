@@ -16,7 +16,7 @@ from privagams.roles import Progress
 from privagams.selftest.checks import Check, Question, Questions, Selftest
 from privagams.selftest.known_attacks import closed_form, gaussian_mechanism, mean_tracing
 from privagams.selftest.known_bounds import goldens, linkage_caps
-from privagams.selftest.known_noise import noise_scale
+from privagams.selftest.known_noise import local_guesses, noise_scale
 
 
 @frozen
@@ -62,7 +62,8 @@ def _parts(registry: Registry) -> Iterator[_Part]:
         if offer.role == "attacks":
             yield _Part(offer.component.name, partial(closed_form, offer.component))
         elif offer.role == "mechanisms":
-            yield _Part(offer.component.name, partial(noise_scale, offer))
+            asked = noise_scale if offer.component.randomises is None else local_guesses
+            yield _Part(offer.component.name, partial(asked, offer))
 
 
 def _asked(part: _Part) -> Iterator[Check]:
