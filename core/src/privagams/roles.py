@@ -262,8 +262,8 @@ class Randomiser(Protocol):
     def event(self) -> DpEvent:
         """What one image costs, vector and label together, when one patient is replaced by any other.
 
-        `EpsilonDeltaDpEvent(ε, 0)` for a pure guarantee, `GaussianDpEvent(σ / diameter)` for Gaussian noise, or
-        a composition of these; made from what the noise library maps, not from what was asked for.
+        `privagams.ledger.events.pure(ε)` for a pure guarantee, `GaussianDpEvent(σ / diameter)` for Gaussian noise,
+        or a composition of these; made from what the noise library maps, not from what was asked for.
         """
         ...
 
