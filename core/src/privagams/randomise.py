@@ -21,7 +21,7 @@ from privagams.records import Records
 from privagams.records_store import PIXELS, create_pixels, write_table
 from privagams.roles import LocalMechanism, Progress, Randomiser
 from privagams.splits import MAIN, MEMBER, NONMEMBER, coin
-from privagams.stage_inputs import build, records_of, rng_of, space_of, table_of
+from privagams.stage_inputs import build, records_of, space_of, table_of
 from privagams.store import file_digest, write_json
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ def randomise(
     mechanism: LocalMechanism = build(registry, "mechanisms", stage.settings["mechanism"])
     randomiser = mechanism.randomiser(codec.coordinates, len(space.classes), images)
     chosen = images_of_each(records, table.where(MEMBER, MAIN), images, context.home.salt)
-    work = _Work(records, chosen, codec, randomiser, space.classes, rng_of(stage))
+    work = _Work(records, chosen, codec, randomiser, space.classes, images)
     facts: dict[str, Any] = {}
     if not (folder / _ASSEMBLED).is_file():
         codec.rehearse(randomiser)
@@ -98,10 +98,17 @@ class _Work:
     codec: Codec
     randomiser: Randomiser
     classes: Sequence[str]
-    rng: np.random.Generator
+    images: int
+    """Of each patient: what the claim is made for."""
 
     def of(self, patients: Sequence[str]) -> dict[str, np.ndarray]:
         """Randomised images of these patients, with the rows they were made of and their labels, −1 for none."""
+        for name in patients:
+            if len(self.chosen[name]) != self.images:
+                raise StageError(
+                    f"patient {name}: expected exactly {self.images} images, for which the claim is made, found "
+                    f"{len(self.chosen[name])}; set images_per_patient to what is meant to leave"
+                )
         rows = np.concatenate([self.chosen[name] for name in patients])
         shown = self.records.take(rows)
         pixels = [

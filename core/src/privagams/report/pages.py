@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shlex
 import string
 from collections import Counter
@@ -16,6 +17,7 @@ from markupsafe import Markup
 from privagams.evidence import Measurement
 from privagams.report import odds, pictures, wording
 from privagams.report.curves import curve
+from privagams.report.curves_of_use import UsePoint, curves_of_use
 from privagams.report.data import AttackResult, Examples, MetricResult, Release, Report
 from privagams.report.latent_picture import latent_picture
 from privagams.report.public import for_public
@@ -101,6 +103,7 @@ def _context(report: Report) -> Mapping[str, Any]:
         "letters": letters,
         "warnings": all_warnings(report),
         "picture": privacy_utility(report, letters),
+        "sweep": sweep(report),
         "not_protected": (*wording.NOT_PROTECTED, *report.not_protected),
         "glossary": wording.GLOSSARY,
         "mark_means": wording.MARK_MEANS,
@@ -299,6 +302,56 @@ def privacy_utility(report: Report, letters: Mapping[str, str]) -> Picture | Non
     better = _better(report.releases, metric)
     svg = scatter(points, "linkage above chance (0 = guessing, 1 = certain)", metric[1], better)
     return Picture(svg, metric, better, tuple(rows))
+
+
+@frozen
+class Sweep:
+    """Linkage against use along the noise of each mechanism that randomised several releases."""
+
+    svg: Markup
+    metric: tuple[str, str]
+    note: str
+    """Which images the adversary held."""
+
+
+def sweep(report: Report) -> Sweep | None:
+    """One curve for each mechanism; None where no mechanism made two releases, or figures are missing.
+
+    Across: the strongest linkage attack on each release, of those that link the same thing in all of them.
+    """
+    made = [r for r in report.releases if r.kind == "randomised copies" and r.mechanism and r.claims]
+    metric = _shared_metric(made)
+    often = Counter(r.mechanism.name for r in made if r.mechanism)
+    if metric is None or max(often.values(), default=0) < 2:
+        return None
+    notes = [{m.note for m in _top1(release)} for release in made]
+    shared = sorted(set.intersection(*notes), key=lambda note: ("same image" not in note, note))
+    points = []
+    for release in made if shared else ():
+        use = _figure_of(release, metric)
+        link = max((m for m in _top1(release) if m.note == shared[0]), key=lambda m: m.value)
+        if use is not None and math.isfinite(use.value + use.low + use.high) and release.mechanism:
+            points.append(
+                UsePoint(
+                    release.mechanism.name, _short(release.claims[0].epsilon),
+                    link.value, link.low, link.high, use.value, use.low, use.high,
+                )
+            )  # fmt: skip
+    if len(points) < 2:
+        return None
+    better = _better(made, metric)
+    svg = curves_of_use(points, "strongest linkage, share right at the first guess", metric[1], better)
+    return Sweep(svg, metric, shared[0])
+
+
+def _short(epsilon: float) -> str:
+    """An ε as it is written beside a point."""
+    return f"ε = {epsilon:,.0f}" if 100 <= epsilon < math.inf else f"ε = {wording.figure(epsilon)}"
+
+
+def _top1(release: Release) -> list[Measurement]:
+    found = [m for a in release.attacks if a.game == "linkage" for m in a.measurements if m.name == "top-1"]
+    return [m for m in found if not m.note.startswith(("other ", "within"))]
 
 
 def _shared_metric(releases: Sequence[Release]) -> tuple[str, str] | None:
