@@ -157,7 +157,9 @@ class Assembly:
         )  # fmt: skip
         if found is None or not release.randomised:
             return found
-        return evolve(found, accountant=f"{found.accountant}; of one image, the map of {mechanism.stated_by}")
+        covers = found.protects + (", and by its part in the flow's training" if release.training else "")
+        mapped = f"{found.accountant}; of one image, the map of {mechanism.stated_by}"
+        return evolve(found, accountant=mapped, protects=covers)
 
     def _release(
         self, release: ReleaseSettings, claim: Claim | None, judged: list[Judged], audited: Audited | None,
@@ -236,7 +238,7 @@ class Assembly:
             tests = [t for t in outcome.tests if t.bound in verdict.bounds]
             found.append(
                 data.AttackResult(
-                    attack=verdict.attack, game="membership", access=verdict.access, relation="",
+                    attack=verdict.attack, game=verdict.game, access=verdict.access, relation="",  # type: ignore[arg-type]
                     measurements=verdict.measurements, sentence=verdict.sentence, not_tested=verdict.not_tested,
                     largest_bound=max((t.largest_epsilon for t in tests), default=None),
                     gate=gate_word(tests),

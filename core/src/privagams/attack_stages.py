@@ -12,6 +12,7 @@ from attrs import evolve
 from privagams.access import Access, Holds, Scores, Shadow, Target, World
 from privagams.component import Use
 from privagams.context import Context
+from privagams.coordinates import pixel_coordinates
 from privagams.drawing import draw_images
 from privagams.errors import NotApplicable, PluginError, StageError
 from privagams.plan import Stage, filled
@@ -159,13 +160,20 @@ def blind(
 def audit(
     stage: Stage, context: Context, registry: Registry, folder: Path, progress: Progress
 ) -> dict[str, Any]:
-    """Train once more with planted canaries and keep what they score.
+    """Train once more with planted canaries, or randomise invented vectors, and keep what they score.
 
     On invented patients: its figures may be published, and reference patients of the private source would lose
     by that what no claim counts.
     """
-    from privagams.audit import audit_mechanism
+    from privagams.audit import audit_local, audit_mechanism
 
+    if stage.settings["local"]:
+        space = space_of(stage, context)
+        return audit_local(
+            build(registry, "mechanisms", stage.settings["mechanism"]), pixel_coordinates(space).size,
+            len(space.classes), stage.settings["images_per_patient"], stage.settings["canaries"], stage.seed,
+            progress,
+        ).to_facts()  # fmt: skip
     found = audit_mechanism(
         build(registry, "generators", stage.settings["generator"]),
         build(registry, "mechanisms", stage.settings["mechanism"]),

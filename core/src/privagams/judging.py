@@ -13,7 +13,17 @@ from attrs import frozen
 from privagams.attack_stages import load_scores
 from privagams.errors import PrivagamsError
 from privagams.evidence import Measurement
-from privagams.judge import Blind, Family, Truth, Verdict, best_of, canary_verdict, judge, truth_of
+from privagams.judge import (
+    Blind,
+    Family,
+    Truth,
+    Verdict,
+    best_of,
+    canary_verdict,
+    judge,
+    local_verdicts,
+    truth_of,
+)
 from privagams.judge.alignment import aligned
 from privagams.ledger.accounting import Claim
 from privagams.pipeline import ReleaseSettings
@@ -90,21 +100,35 @@ class Judging:
 
         `tight`: the same spending at a far smaller δ. It binds as much, and leaves one-run bounds their force.
         """
-        for stage in self.p.plan.of("audit", release.name):
-            facts = self._facts_of(stage, release)
-            if facts is None:
-                return None
-            verdicts = tuple(
-                canary_verdict(
-                    np.array(kind["scores"]), np.array(kind["included"], dtype=bool),
-                    release=release.name, attack=f"{kind['kind']} canaries",
-                    epsilon=claim.epsilon if claim else math.inf, delta=claim.delta if claim else 0.0,
-                    gate_epsilon=tight.epsilon if tight else None, gate_delta=tight.delta if tight else None,
-                )
-                for kind in facts["canaries"]
-            )  # fmt: skip
-            return Audited(verdicts, tuple(facts["faults"]), _dealings(facts))
-        return None
+        found = [
+            self._audited(facts, release, claim, tight)
+            for stage in self.p.plan.of("audit", release.name)
+            if (facts := self._facts_of(stage, release)) is not None
+        ]
+        if not found:
+            return None
+        return Audited(
+            tuple(verdict for one in found for verdict in one.verdicts),
+            tuple(fault for one in found for fault in one.faults),
+            " ".join(one.dealings for one in found),
+        )
+
+    def _audited(
+        self, facts: Mapping[str, Any], release: ReleaseSettings, claim: Claim | None, tight: Claim | None
+    ) -> Audited:
+        if "linkage" in facts:
+            verdicts = local_verdicts(facts, release=release.name)
+            return Audited(verdicts, tuple(facts["faults"]), facts["dealings"])
+        verdicts = tuple(
+            canary_verdict(
+                np.array(kind["scores"]), np.array(kind["included"], dtype=bool),
+                release=release.name, attack=f"{kind['kind']} canaries",
+                epsilon=claim.epsilon if claim else math.inf, delta=claim.delta if claim else 0.0,
+                gate_epsilon=tight.epsilon if tight else None, gate_delta=tight.delta if tight else None,
+            )
+            for kind in facts["canaries"]
+        )  # fmt: skip
+        return Audited(verdicts, tuple(facts["faults"]), _dealings(facts))
 
     def family(self, judged: list[Judged]) -> Family | None:
         """The strongest of several attacks on membership in one release, judged as the best of so many.

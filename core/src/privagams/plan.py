@@ -253,20 +253,38 @@ class _Planner:
             )  # fmt: skip
 
     def _audits(self, data: Mapping[str, str]) -> Iterator[Stage]:
-        """A training with planted canaries for each mechanism, attacks or no attacks."""
-        canaries = self.pipeline.audit.canaries
-        for release in self.pipeline.releases if canaries else ():
-            if release.mechanism is None or release.generator is None or release.randomised:
-                continue
-            settings = {
-                "generator": _plain(release.generator), "mechanism": _plain(release.mechanism),
-                "classes": list(self.pipeline.classes), "patients": self.pipeline.public_members,
-                "canaries": canaries,
-            }  # fmt: skip
-            yield self._stage(
-                "audit", f"audit the mechanism of {release.name}", settings,
-                [("generators", release.generator), ("mechanisms", release.mechanism)], data, release.name,
-            )  # fmt: skip
+        """A trial of each mechanism on invented patients, attacks or no attacks."""
+        for release in self.pipeline.releases if self.pipeline.audit.canaries else ():
+            if release.randomised:
+                yield self._local_audit(release, data)
+            protector = release.training if release.randomised else release.mechanism
+            if protector is not None and release.generator is not None:
+                yield self._training_audit(release, protector, data)
+
+    def _training_audit(self, release: ReleaseSettings, mechanism: Use, data: Mapping[str, str]) -> Stage:
+        assert release.generator is not None
+        settings = {
+            "generator": _plain(release.generator), "mechanism": _plain(mechanism),
+            "classes": list(self.pipeline.classes), "patients": self.pipeline.public_members,
+            "canaries": self.pipeline.audit.canaries, "local": False,
+        }  # fmt: skip
+        what = "training" if release.randomised else "mechanism"
+        return self._stage(
+            "audit", f"audit the {what} of {release.name}", settings,
+            [("generators", release.generator), ("mechanisms", mechanism)], data, release.name,
+        )  # fmt: skip
+
+    def _local_audit(self, release: ReleaseSettings, data: Mapping[str, str]) -> Stage:
+        assert release.mechanism is not None
+        settings = {
+            "mechanism": _plain(release.mechanism), "classes": list(self.pipeline.classes),
+            "images_per_patient": release.images_per_patient or 1, "canaries": self.pipeline.audit.canaries,
+            "local": True,
+        }  # fmt: skip
+        return self._stage(
+            "audit", f"audit the mechanism of {release.name}", settings,
+            [("mechanisms", release.mechanism)], data, release.name,
+        )  # fmt: skip
 
     def _stage(
         self, verb: str, name: str, settings: Mapping[str, Any], components: Sequence[tuple[str, Use]],

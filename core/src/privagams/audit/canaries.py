@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,13 +18,29 @@ FAR = 100.0
 class CanaryScores:
     """Canaries of one kind: how much the training looks as if each took part, and which ones did."""
 
-    kind: Literal["gradient", "input"]
+    kind: str
+    """Such as "gradient" or "input"."""
     what: str
     """What a canary of this kind is, for the report."""
     scores: np.ndarray = field(repr=False)
     """float64 "m", higher = believed to have been included."""
     included: np.ndarray = field(repr=False)
     """Each canary's coin, bool "m". For the judge, in memory; never written or logged in this order."""
+
+
+def sorted_by_score(canaries: CanaryScores) -> dict[str, Any]:
+    """Plain values, by score: nothing in them tells how the coin of any particular canary fell.
+
+    Canaries of equal score are in random order, since an order by their coins would favour one kind of guess.
+    """
+    ties = np.frombuffer(os.urandom(8 * len(canaries.scores)), dtype=np.uint64)
+    order = np.lexsort((ties, canaries.scores))
+    return {
+        "kind": canaries.kind,
+        "what": canaries.what,
+        "scores": canaries.scores[order].tolist(),
+        "included": canaries.included[order].tolist(),
+    }
 
 
 def flip_coins(count: int) -> np.ndarray:

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from scipy.stats import binom
 
-from privagams.ledger.events import NoisySumCost, Spending
+from privagams.ledger.events import Expense, NoisySumCost, Spending, ordered
 
 _CHANCE = 1e-7
 """How often an honest mechanism is accused by the test of its rate."""
@@ -73,7 +73,7 @@ class Tally:
 
 def unaccounted(tallies: Sequence[Tally], rate: float, stated: Spending) -> Iterator[str]:
     """Compare the sums that were released with those that the account holds."""
-    done: Counter[NoisySumCost] = Counter()
+    done: Counter[Expense] = Counter()
     for tally in tallies:
         done[NoisySumCost(rate, tally.noise_multiplier)] += tally.released
     if done != Counter(stated):
@@ -113,5 +113,10 @@ def _spread_as_coins(heads: np.ndarray, flips: np.ndarray, rate: float) -> bool:
 
 
 def _words(spent: Spending) -> str:
-    said = [f"{n} at rate {cost.rate:.4g} with noise {cost.noise:.4g}" for cost, n in sorted(spent.items())]
+    said = [
+        f"{n} at rate {cost.rate:.4g} with noise {cost.noise:.4g}"
+        if isinstance(cost, NoisySumCost)
+        else f"{n} {cost}"
+        for cost, n in ordered(spent)
+    ]
     return "; ".join(said) or "no noisy sum"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import tempfile
 from pathlib import Path
 from typing import Any, cast
@@ -11,7 +10,7 @@ import numpy as np
 import torch
 from attrs import frozen
 
-from privagams.audit.canaries import CanaryScores, flip_coins
+from privagams.audit.canaries import CanaryScores, flip_coins, sorted_by_score
 from privagams.audit.door import CanaryMechanism, watched_optimisers
 from privagams.audit.invented import invented_patients, joined, noise_images
 from privagams.errors import StageError
@@ -62,7 +61,7 @@ class Audit:
         """
         return {
             "claim": self.claim.to_json(),
-            "canaries": [_sorted(each) for each in self.canaries],
+            "canaries": [sorted_by_score(each) for each in self.canaries],
             "faults": list(self.faults),
             "noise_multipliers": list(self.noise_multipliers),
             "noise_found": list(self.noise_found),
@@ -137,18 +136,6 @@ def audit_mechanism(
         public_patients=public_patients,
         patients=said,
     )
-
-
-def _sorted(canaries: CanaryScores) -> dict[str, Any]:
-    """By score; canaries of equal score at random, since an order by their coins would favour one kind of guess."""
-    ties = np.frombuffer(os.urandom(8 * len(canaries.scores)), dtype=np.uint64)
-    order = np.lexsort((ties, canaries.scores))
-    return {
-        "kind": canaries.kind,
-        "what": canaries.what,
-        "scores": canaries.scores[order].tolist(),
-        "included": canaries.included[order].tolist(),
-    }
 
 
 class _Watched:

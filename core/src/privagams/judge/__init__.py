@@ -9,7 +9,9 @@ from privagams.judge.family import Family, best_of
 from privagams.judge.gate import Bound, Gate, Strength, Tested, gate
 from privagams.judge.judging import judge
 from privagams.judge.linkage import linkage, rank_probes
+from privagams.judge.local_audit import local_verdicts
 from privagams.judge.membership import membership_like
+from privagams.judge.threshold import expected_top1, threshold_epsilon, threshold_noise
 from privagams.judge.truth import Truth, truth_of
 from privagams.judge.verdict import Verdict
 
@@ -30,17 +32,21 @@ __all__ = [
     "best_of",
     "blind_baseline",
     "canary_verdict",
+    "expected_top1",
     "gate",
     "guess_strength",
     "judge",
     "largest_one_run",
     "linkage",
     "linkage_cap",
+    "local_verdicts",
     "membership_like",
     "one_run",
     "one_run_fdp",
     "plain_features",
     "rank_probes",
+    "threshold_epsilon",
+    "threshold_noise",
     "tpr_cap",
     "truth_of",
 ]

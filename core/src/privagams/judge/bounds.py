@@ -12,6 +12,7 @@ from scipy.optimize import brentq
 from scipy.special import betaincinv, log_ndtr, ndtr, ndtri
 from scipy.stats import binom
 
+LOWER_BOUND = "epsilon-lower-bound"
 ONE_RUN, F_DP, GAUSSIAN, CLOPPER_PEARSON = "one-run", "f-dp", "gaussian", "clopper-pearson"
 
 _LARGEST = 1e4

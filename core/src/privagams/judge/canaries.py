@@ -9,6 +9,7 @@ import numpy as np
 from privagams.evidence import Measurement
 from privagams.judge import words
 from privagams.judge.bounds import (
+    LOWER_BOUND,
     ONE_RUN,
     audit_bounds,
     guesses_right,
@@ -18,8 +19,6 @@ from privagams.judge.curves import roc
 from privagams.judge.gate import Bound, Strength
 from privagams.judge.intervals import auc, auc_interval, auc_variance
 from privagams.judge.verdict import Verdict
-
-LOWER_BOUND = "epsilon-lower-bound"
 
 
 def guess_strength(scores: np.ndarray, included: np.ndarray) -> Strength:

@@ -30,7 +30,8 @@ class Strength:
     patients: int
     """Members, or for `top-1` probe patients, or for `guesses` canaries."""
     others: int
-    """Non-members; 0 for the others."""
+    """Non-members; for `top-1` how many candidates the true one was drawn from, where that is known to have been a
+    fair draw, and 0 where the probes themselves are the candidates; 0 for `guesses`."""
     counts: tuple[int, ...] = ()
     """`guesses`: the pre-registered numbers of guesses."""
     right: tuple[int, ...] = ()
@@ -51,6 +52,11 @@ class Strength:
             return mean_bound(self.value, self.patients, "low", miss)
         value = max(self.value, 1 - self.value)
         return auc_bound(value, self.variance, self.patients, self.others, "low", miss / 2, wide=True)
+
+    @property
+    def candidates(self) -> int:
+        """Of `top-1`: among how many a guess is right by chance, at most once in so many times."""
+        return self.others or self.patients
 
     def best(self) -> Strength:
         """The same with an attack that was always right."""
@@ -74,11 +80,12 @@ class Bound:
 
         For `top-1` with as many patients as were probed, not as many as were released: the share is of probes,
         and who always names the same one of n probes is right for one in n (`linkage_cap` holds for any subset).
+        Only where the true one was drawn fairly from more candidates does their number count.
         """
         if self.strength.statistic == "guesses":
             return self.epsilon
         if self.strength.statistic == "top-1":
-            return linkage_cap(self.strength.patients, self.epsilon, self.delta)
+            return linkage_cap(self.strength.candidates, self.epsilon, self.delta)
         return auc_cap(self.epsilon, self.delta)
 
     def epsilon_shown(self, strength: Strength, miss: float) -> float:
@@ -87,7 +94,7 @@ class Bound:
         if strength.statistic == "guesses":
             return lower
         if strength.statistic == "top-1":
-            return epsilon_of_linkage(lower, strength.patients, self.delta)
+            return epsilon_of_linkage(lower, strength.candidates, self.delta)
         return epsilon_of_auc(lower, self.delta)
 
 

@@ -13,11 +13,12 @@ from privagams.judge import curves, words
 from privagams.judge.alignment import aligned, image_scores
 from privagams.judge.attribute import guessed
 from privagams.judge.blind import Blind
+from privagams.judge.bounds import LOWER_BOUND
 from privagams.judge.calls import called
 from privagams.judge.canaries import patients_as_canaries
 from privagams.judge.gate import Bound, Strength
 from privagams.judge.intervals import auc_variance
-from privagams.judge.linkage import linkage, rank_probes
+from privagams.judge.linkage import linkage, linkage_bound, rank_probes
 from privagams.judge.membership import RATES, membership_like, resolves
 from privagams.judge.strata import by_relation, by_section_distance, within_site
 from privagams.judge.truth import Truth
@@ -68,8 +69,9 @@ def judge(
     if game == "attribute":
         main, marked = _attribute(values, scores, truth, rng), _Found()
     else:
-        main = _measured(values, scores, truth, ~same, game, delta, "", rng)
-        marked = _measured(values, scores, truth, same, game, delta, SAME_IMAGE, rng)
+        claim = epsilon, delta
+        main = _measured(values, scores, truth, ~same, game, claim, "", rng)
+        marked = _measured(values, scores, truth, same, game, claim, SAME_IMAGE, rng)
     if values.size and values.min() == values.max():
         main, marked = _noted(main, CONSTANT), _noted(marked, CONSTANT)
     compares = truth.groups is None
@@ -101,7 +103,7 @@ def judge(
         sentence=words.sentence(about, main.measurements, marked.measurements, main.p_value),
         worst_off=words.worst_off(about, main.measurements),
         bounds=tuple(bounds),
-        not_tested=_not_tested(truth, game, main, blind),
+        not_tested=_not_tested(truth, game, main, marked, blind),
         interpretable=interpretable,
         roc=main.roc,
         rank=main.rank,
@@ -110,17 +112,18 @@ def judge(
 
 
 def _measured(
-    values: np.ndarray, scores: Scores, truth: Truth, wanted: np.ndarray, game: str, delta: float, note: str,
-    rng: np.random.Generator,
+    values: np.ndarray, scores: Scores, truth: Truth, wanted: np.ndarray, game: str, claim: tuple[float, float],
+    note: str, rng: np.random.Generator,
 ) -> _Found:  # fmt: skip
     if truth.groups is not None:
-        return _linked(values, scores, truth, wanted, note, rng)
-    return _told_apart(values[wanted], scores, truth, truth.member[wanted], game, delta, note, rng)
+        return _linked(values, scores, truth, wanted, claim, note, rng)
+    return _told_apart(values[wanted], scores, truth, truth.member[wanted], game, claim[1], note, rng)
 
 
 def _linked(
-    values: np.ndarray, scores: Scores, truth: Truth, wanted: np.ndarray, note: str, rng: np.random.Generator
-) -> _Found:
+    values: np.ndarray, scores: Scores, truth: Truth, wanted: np.ndarray, claim: tuple[float, float], note: str,
+    rng: np.random.Generator,
+) -> _Found:  # fmt: skip
     assert truth.groups is not None
     found, p_value = linkage(rank_probes(values, truth.groups, truth.patients, wanted), rng, note)
     if not found:
@@ -130,6 +133,8 @@ def _linked(
         hits = np.asarray((values > scores.threshold).any(axis=0))
         found += called(hits[wanted], truth.member[wanted], "found", note)
     strength = Strength("top-1", found[0].value, 0.0, found[0].n, 0)
+    if math.isfinite(claim[0]):
+        found.append(linkage_bound(strength, claim[1], note))
     points = curves.rank(values, truth.groups, truth.patients, wanted)
     return _Found(tuple(found), p_value, strength, rank=points)
 
@@ -190,9 +195,11 @@ def _noted(found: _Found, note: str) -> _Found:
     )
 
 
-def _not_tested(truth: Truth, game: str, main: _Found, blind: Blind | None) -> tuple[str, ...]:
+def _not_tested(
+    truth: Truth, game: str, main: _Found, marked: _Found, blind: Blind | None
+) -> tuple[str, ...]:
     missing = []
-    if not any(m.name == "epsilon-lower-bound" for m in main.measurements):
+    if not any(m.name == LOWER_BOUND for m in (*main.measurements, *marked.measurements)):
         missing.append("a lower bound on ε (no canaries were planted)")
     if truth.groups is None and blind is None:
         missing.append("a blind baseline (an attack that sees no release)")

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from attrs import frozen
 
 from privagams.evidence import Measurement
+from privagams.judge.bounds import LOWER_BOUND
+from privagams.judge.caps import epsilon_of_linkage
+from privagams.judge.gate import Strength
 from privagams.judge.intervals import mean_interval
 
 _RESAMPLES = 2000
@@ -78,6 +83,28 @@ def linkage(
     null = np.stack([probes.reciprocal[rows, rng.permutation(k)[probes.own]] for _ in range(permutations)])
     p_value = (1 + int((null.mean(axis=1) >= mine.mean() - 1e-12).sum())) / (permutations + 1)
     return [*found, _worst_off(mine, null, rng, note)], p_value
+
+
+def linkage_bound(strength: Strength, delta: float, note: str = "", unit: str = "patient") -> Measurement:
+    """Bound ε from the share p of N patients whose randomised copy was linked: ln((p − δ)(N − 1)/(1 − p)), at least 0.
+
+    p is the lower end of its 95 % confidence interval with one end. N is the number of patients who were probed,
+    not of those released: who always names the same one of N probes is right for one in N. Only where the true one
+    was drawn fairly from more candidates is N their number (`Strength.candidates`).
+
+    Guarantee: it exceeds an ε that the copies keep (replace-one) with probability at most 5 %, where each guess is
+    made from that patient's copies alone (`test_a_linkage_bound_seldom_exceeds_a_true_claim`).
+    """
+    n = strength.patients
+    value, largest = (
+        epsilon_of_linkage(each.lower(0.05), strength.candidates, delta)
+        for each in (strength, strength.best())
+    )
+    said = (
+        f"at most {largest:.2f} could have been shown with {n} {unit}s; holds where each guess is made from that "
+        f"{unit}'s copies alone"
+    )
+    return Measurement(LOWER_BOUND, value, value, math.inf, n, unit, note=f"{note}; {said}" if note else said)
 
 
 def harmonic_sums(count: int) -> np.ndarray:
