@@ -1,14 +1,21 @@
-"""Tiny generators that an audit trains in a second, accountants that answer once, and an audit to run."""
+"""Tiny generators that an audit trains in a second, local mechanisms sound and flawed, and audits to run."""
 
+from collections.abc import Callable
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
+from attrs import frozen
+from dp_accounting import ComposedDpEvent
 from torch import nn
 
+from privagams.audit import audit_local
 from privagams.audit.training import audit_mechanism
+from privagams.errors import StageError
+from privagams.judge import gate, local_verdicts
 from privagams.ledger import accounting
+from privagams.ledger.events import pure
 from privagams.roles import Phase, Space
 from privagams_dp.dp_sgd import DpSgd
 from privagams_dp.one_sum import OneSum
@@ -97,7 +104,7 @@ def _each_price_is_asked_for_once(monkeypatch, _prices):
         return _prices[asked]
 
     def price(spent, delta):
-        asked = "price", tuple(sorted(spent.items())), delta
+        asked = "price", frozenset(spent.items()), delta
         if asked not in _prices:
             _prices[asked] = REAL["price"](spent, delta)
         return _prices[asked]
@@ -145,3 +152,99 @@ def _one_thread():
 @pytest.fixture
 def rng():
     return np.random.default_rng(0)
+
+
+@frozen
+class ToyRandomiser:
+    """A sound one by default: each row clipped to ±3 in every entry, Laplace noise, labels by randomised response.
+
+    What a test breaks is a function of its own in place of one of these. numpy's noise will do where nothing leaves.
+    """
+
+    size: int
+    epsilon: float
+    classes: int = 0
+    label_epsilon: float = 0.0
+    clip: Callable[[np.ndarray], np.ndarray] = lambda rows: np.clip(rows, -3, 3)
+    noise: Callable[[np.ndarray, float], np.ndarray] = lambda rows, scale: np.random.default_rng().laplace(
+        0, scale, rows.shape
+    )
+    scale: Callable[[np.ndarray, int, float], float] = lambda rows, size, epsilon: 6 * size / epsilon
+    refuses_nan: bool = True
+    seeded_labels: bool = False
+    cost: Callable[[float], float] = lambda epsilon: epsilon
+
+    @property
+    def event(self):
+        if self.label_epsilon:
+            return ComposedDpEvent([pure(self.cost(self.epsilon)), pure(self.label_epsilon)])
+        return pure(self.cost(self.epsilon))
+
+    @property
+    def per_element_epsilon(self):
+        return None
+
+    def randomise(self, vectors):
+        if self.refuses_nan and np.isnan(vectors).any():
+            raise StageError("row 1: expected numbers, found NaN")
+        return self.clip(vectors) + self.noise(vectors, self.scale(vectors, self.size, self.epsilon))
+
+    def labels(self, labels, rng):
+        if not self.label_epsilon:
+            return np.full(len(labels), -1)
+        rng = rng if self.seeded_labels else np.random.default_rng()
+        other = (labels + rng.integers(1, self.classes, len(labels))) % self.classes
+        keep = rng.random(len(labels)) < 1 / (1 + (self.classes - 1) * np.exp(-self.label_epsilon))
+        return np.where(keep, labels, other)
+
+
+class ToyMechanism:
+    kind, adjacency, protects, stated_by = "latents", "replace-one", "the vectors", "nobody"
+
+    def __init__(self, epsilon, **broken):
+        self.epsilon, self.broken = epsilon, broken
+
+    def randomiser(self, coordinates, classes, images):
+        return ToyRandomiser(coordinates.size, self.epsilon / images, classes, **self.broken)
+
+
+class CadpRule:
+    """The rule of Tölle et al. (2022), arXiv 2207.14625, as its code has it.
+
+    `per_image` and a `factor` of 2 put one half of what is wrong right each.
+
+    z ← s·z/‖z‖₁ where that is longer than s = min(ε/2, 4), then z + Lap(s/ε). Its norm is that of a whole batch as a
+    matrix, the largest column sum, so that no image is clipped; and two vectors of an L1 ball are 2s apart, not s.
+    """
+
+    kind, adjacency, protects, stated_by = "latents", "replace-one", "the vectors", "nobody"
+
+    def __init__(self, epsilon, per_image=False, factor=1):
+        self.epsilon, self.per_image, self.factor = epsilon, per_image, factor
+
+    def randomiser(self, coordinates, classes, images):
+        epsilon = self.epsilon / images
+        radius = min(epsilon / 2, 4)
+
+        def clip(rows):
+            of_image = np.abs(rows).sum(axis=1, keepdims=True)
+            norm = of_image if self.per_image else np.linalg.norm(rows, ord=1)
+            return rows * (radius / np.maximum(norm, radius))
+
+        def scale(rows, size, epsilon):
+            return self.factor * radius / epsilon
+
+        return ToyRandomiser(coordinates.size, epsilon, classes, clip=clip, scale=scale)
+
+
+@pytest.fixture
+def local_kit():
+    """`toy(epsilon, **broken)` and `cadp(epsilon, …)` build local mechanisms, `audit(mechanism)` audits one."""
+
+    def audit(mechanism, size=64, patients=64, classes=0, images=1, seed=0):
+        return audit_local(mechanism, size, classes, images, patients, seed, lambda done, total: None)
+
+    def refused(found):
+        return {test.bound.attack for test in gate(local_verdicts(found.to_facts(), release="r")).refused}
+
+    return SimpleNamespace(toy=ToyMechanism, cadp=CadpRule, audit=audit, refused=refused)

@@ -9,10 +9,9 @@ import torch
 from scipy.stats import binom, norm
 
 from privagams.audit import audit_mechanism
-from privagams.audit.canaries import CanaryScores, Directions, evidence, flip_coins
+from privagams.audit.canaries import CanaryScores, Directions, evidence, flip_coins, sorted_by_score
 from privagams.audit.door import CanaryMechanism
 from privagams.audit.invented import invented_patients
-from privagams.audit.training import _sorted
 from privagams.errors import StageError
 from privagams.judge import audit_bounds
 from privagams.judge.intervals import auc
@@ -130,7 +129,7 @@ def test_canaries_of_equal_score_are_written_in_random_order():
     """An order by coins would make of scores that say nothing the best or the worst of guesses."""
     included = np.arange(400) < 200
     canaries = CanaryScores("gradient", "", np.repeat([0.0, 1.0], 200), np.roll(included, 100))
-    orders = [_sorted(canaries) for _ in range(20)]
+    orders = [sorted_by_score(canaries) for _ in range(20)]
     ones = [sum(each["included"][:100]) for each in orders]
     assert all(each["scores"] == sorted(each["scores"]) for each in orders)
     assert len({tuple(each["included"]) for each in orders}) == 20

@@ -1,8 +1,9 @@
 import numpy as np
 import pytest
 
-from privagams.judge.intervals import mean_interval
-from privagams.judge.linkage import linkage, rank_probes
+from privagams.judge import Strength, linkage_cap
+from privagams.judge.intervals import mean_bound, mean_interval
+from privagams.judge.linkage import linkage, linkage_bound, rank_probes
 
 
 def names(count):
@@ -132,3 +133,42 @@ def test_the_worst_off_are_shown_beside_an_average_that_hides_them():
     assert found["worst-off"].n == 6
     assert found["worst-off"].chance < 0.5
     assert found["worst-off"].chance < found["worst-off"].low < 1
+
+
+def test_the_linkage_bound_is_that_of_the_lower_end_of_the_share():
+    share, n, delta = 0.735, 1000, 1e-3
+    found = linkage_bound(Strength("top-1", share, 0.0, n, 0), delta, "same image")
+    low = mean_bound(share, n, "low", 0.05)
+    assert found.value == found.low == pytest.approx(np.log((low - delta) * (n - 1) / (1 - low)))
+    assert 7.5 < found.value < np.log(share * (n - 1) / (1 - share))
+    assert (found.name, found.n, found.high) == ("epsilon-lower-bound", n, np.inf)
+    assert found.note.startswith("same image; at most 12.7")  # ln(0.05^(1/n) · 999 / (1 − 0.05^(1/n)))
+
+
+def test_who_always_names_the_same_patient_shows_nothing():
+    for n in (1, 2, 20):
+        assert linkage_bound(Strength("top-1", 1 / n, 0.0, n, 0), 0.0).value == 0
+
+
+@pytest.mark.parametrize(("n", "epsilon"), [(50, 2.0), (20, 5.0), (300, 0.5)])
+def test_a_linkage_bound_seldom_exceeds_a_true_claim(n, epsilon):
+    """Each patient's name, randomised by n-ary randomised response, which reaches all that ε allows."""
+    rng = np.random.default_rng(n)
+    right = rng.binomial(n, linkage_cap(n, epsilon, 0.0), 2000) / n
+    above = [linkage_bound(Strength("top-1", share, 0.0, n, 0), 0.0).value > epsilon for share in right]
+    assert np.mean(above) <= 0.05 + 2 * np.sqrt(0.05 * 0.95 / 2000)
+
+
+def test_copies_with_a_claim_get_a_bound_for_headline_and_same_image_and_yardsticks_none(make_truth, judged):
+    copies = make_truth(copies=True, relation=np.where(np.arange(60) < 30, "same image", "other slide"))
+    verdict = judged(np.eye(36, 60), copies, "linkage", epsilon=1.0)
+    headed, marked = [m for m in verdict.measurements if m.name == "epsilon-lower-bound"]
+    assert (headed.n, marked.n) == (6, 30)
+    assert marked.note.startswith("same image; ")
+    assert verdict.headline.name == "top-1"
+    assert not any("lower bound" in text for text in verdict.not_tested)
+    only = judged(np.eye(36, 60), make_truth(copies=True, relation="same image"), "linkage", epsilon=1.0)
+    assert not any("lower bound" in text for text in only.not_tested)
+    free = judged(np.eye(36, 60), copies, "linkage")
+    assert "epsilon-lower-bound" not in {m.name for m in free.measurements}
+    assert any("lower bound" in text for text in free.not_tested)

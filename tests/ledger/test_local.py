@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from privagams import home
 from privagams.errors import BudgetError
 from privagams.ledger import accounting
-from privagams.ledger.accounting import Claim, calibrate, claim, epsilon, price, replace_one
+from privagams.ledger.accounting import Claim, calibrate, claim, claim_of, epsilon, price, replace_one
 from privagams.ledger.books import worst_off
 from privagams.ledger.events import (
     EventError,
@@ -113,6 +113,8 @@ def test_noise_on_several_vectors_is_priced_as_an_accountant_composes_it_one_by_
         accountant.compose(dp.GaussianDpEvent(noise))
     together = epsilon([local(dp.GaussianDpEvent(noise)) for noise in noises], DELTA)[0]
     assert together == pytest.approx(accountant.get_epsilon(DELTA), abs=1e-3)
+    four = epsilon([local(dp.SelfComposedDpEvent(dp.GaussianDpEvent(4.0), 4))], DELTA)[0]
+    assert four == epsilon([local(dp.GaussianDpEvent(2.0))], DELTA)[0]
 
 
 @given(st.lists(events, max_size=4), st.randoms())
@@ -215,6 +217,18 @@ def test_the_claim_of_images_and_a_training_is_for_zero_out_with_replacement_bes
     assert made.adjacency == "zero-out"
     assert made.replace_one_epsilon == pytest.approx(claim([SUM], DELTA).replace_one_epsilon + 1)
     assert made.replace_one_epsilon > made.epsilon
+
+
+def test_the_largest_replacement_stands_beside_the_largest_loss_whoever_has_them():
+    trained, copied = spending([dp.GaussianDpEvent(1.0)]), spending([dp.GaussianDpEvent(50.0), *pures(5)])
+    for order in ([trained, copied], [copied, trained]):
+        made = claim_of(order, DELTA)
+        assert made.epsilon == price(copied, DELTA)[0] > price(trained, DELTA)[0]
+        assert made.replace_one_epsilon == replace_one(trained, DELTA) > replace_one(copied, DELTA)
+    unknown = claim_of(
+        [trained, copied], DELTA, prices=(price, lambda spent, _: None if spent is copied else 1.0)
+    )
+    assert unknown.replace_one_epsilon is None
 
 
 def test_noise_is_calibrated_to_what_images_leave_of_a_target():
