@@ -15,9 +15,9 @@ from torch import nn
 
 from privagams.access import Access, Scores
 from privagams.component import Component
-from privagams.errors import SlideError
+from privagams.errors import NotApplicable, SlideError
 from privagams.evidence import Measurement
-from privagams.roles import Phase
+from privagams.roles import Invertible, Phase
 from privagams.testing import checks_for, worlds
 from privagams.testing.catalogue import law_of, remedy_of
 from privagams.testing.checking import try_law
@@ -228,6 +228,43 @@ class TakesTheModel(GoodAttack):
         return super().run(target, world, rng)
 
 
+class GoodFlowAttack:
+    """Through the flow behind copies; drawn images it leaves alone."""
+
+    game, access, holds, labels, shadows = "linkage", Access.WEIGHTS, "all images", False, 0
+
+    def __init__(self, settings):
+        pass
+
+    def run(self, target, world, rng):
+        if target.groups is None:
+            raise NotApplicable("the images were drawn")
+        model, oracle = target.oracle.model(), target.oracle
+        if not isinstance(model, Invertible):
+            raise NotApplicable("the model gives no latent vectors")
+
+        def encoded(records):
+            return np.concatenate([model.encode(batch).numpy() for _, batch in oracle.batches(records)])
+
+        released, known = self.shown(encoded(target.released)), encoded(world.candidates)
+        group, owner = target.released.table["group"], world.candidates.patient
+        gaps = np.square(released[:, None] - known).sum(axis=2)
+        near = np.stack([gaps[:, owner == p].min(axis=1) for p in world.patients], axis=1)
+        return Scores(-np.stack([near[group == g].mean(axis=0) for g in range(target.groups)]))
+
+    def shown(self, vectors):
+        return vectors
+
+
+class CentresCopies(GoodFlowAttack):
+    def shown(self, vectors):
+        return vectors - vectors.mean(axis=0)
+
+
+class ClaimsLess(GoodFlowAttack):
+    access = Access.LOSS
+
+
 class GoodLossAttack:
     game, access, holds, labels, shadows = "membership", Access.LOSS, "training images", True, 0
 
@@ -329,6 +366,32 @@ class FirstImageOnly(GoodMetric):
 class CountsTiles(GoodMetric):
     def measurement(self, value, half, n, real, released):
         return Measurement("brightness", value, value - half, value + half, len(real))
+
+
+class GoodPairedMetric:
+    better = "lower"
+
+    def __init__(self, settings):
+        pass
+
+    def measure_pairs(self, real, originals, released, world, rng):
+        gap = np.abs(originals.read().astype(float) - released.read()).mean(axis=(1, 2, 3))
+        owner = originals.patient
+        value = float(np.mean([gap[owner == p].mean() for p in np.unique(owner)]))
+        yield self.measurement(value, len(np.unique(owner)), gap)
+
+    def measurement(self, value, n, gap):
+        return Measurement("difference", value, value - 1e-3, value + 1e-3, n)
+
+
+class FirstPairOnly(GoodPairedMetric):
+    def measurement(self, value, n, gap):
+        return super().measurement(float(gap[0]), n, gap)
+
+
+class CountsPairs(GoodPairedMetric):
+    def measurement(self, value, n, gap):
+        return super().measurement(value, len(gap), gap)
 
 
 # Generators
@@ -679,7 +742,9 @@ GOOD = {
     "embedder": subject("embedders", GoodEmbedder),
     "attack": subject("attacks", GoodAttack),
     "attack on losses": subject("attacks", GoodLossAttack),
+    "attack through a flow": subject("attacks", GoodFlowAttack),
     "metric": subject("metrics", GoodMetric),
+    "metric on pairs": subject("metrics", GoodPairedMetric),
     "trained generator": generator(GoodGenerator),
     "summarised generator": generator(GoodSummariser, "summary"),
     "mechanism": mechanism(DpSgd),
@@ -709,19 +774,20 @@ BROKEN = {
     "declares_game_and_access": [subject("attacks", NegativeShadows)],
     "one_finite_score_per_candidate": [subject("attacks", MatrixForMembership)],
     "permuting_candidates_permutes_scores": [subject("attacks", SortsPatients)],
-    "group_is_scored_by_itself": [subject("attacks", ComparesGroups)],
+    "group_is_scored_by_itself": [subject("attacks", ComparesGroups), subject("attacks", CentresCopies)],
     "null_release_gives_chance": [subject("attacks", KnowsTheTruth)],
     "glass_release_is_seen_through": [subject("attacks", WrongSign)],
     "nothing_above_the_declared_access": [
         subject("attacks", TakesTheModel),
+        subject("attacks", ClaimsLess),
         subject("attacks", ReadsWeights),
     ],
     "says_which_way_is_good": [subject("metrics", NoDirection)],
     "yields_named_measurements": [subject("metrics", SameNameTwice)],
     "names_are_stable": [subject("metrics", ValueInName)],
     "interval_contains_the_value": [subject("metrics", IntervalElsewhere)],
-    "order_does_not_matter": [subject("metrics", FirstImageOnly)],
-    "n_counts_patients": [subject("metrics", CountsTiles)],
+    "order_does_not_matter": [subject("metrics", FirstImageOnly), subject("metrics", FirstPairOnly)],
+    "n_counts_patients": [subject("metrics", CountsTiles), subject("metrics", CountsPairs)],
     "training_is_as_declared": [generator(GoodGenerator, None)],
     "one_finite_loss_per_record": [generator(NanForGrey)],
     "noise_is_drawn_beforehand": [generator(DrawsTooMuch)],

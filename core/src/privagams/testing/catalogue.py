@@ -6,16 +6,19 @@ from collections.abc import Callable
 from importlib import import_module
 from types import ModuleType
 
-from privagams.testing.subject import Bench, Subject
+from privagams.testing.subject import LOCAL, Bench, Subject
 
 Law = Callable[[Subject, Bench], None]
 
 
 def laws(role: str) -> tuple[Law, ...]:
-    """The laws of every component, then those of `role`, in the order in which they are written."""
+    """The laws of every component, then those of `role`, in the order in which they are written.
+
+    `role` as `subject.role_of` gives it: local mechanisms have laws of their own.
+    """
     # By name, so that torch is loaded only for the roles that need it.
     general = _checks(import_module("privagams.testing.laws.components"))
-    if role == "mechanisms":
+    if role in ("mechanisms", LOCAL):
         # Its noise must not repeat itself; that is one of its own laws.
         general = tuple(law for law in general if law.__name__ != "check_same_seed_gives_the_same_result")
     return general + _checks(import_module(f"privagams.testing.laws.{role}"))

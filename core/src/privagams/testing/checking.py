@@ -35,7 +35,7 @@ def check_component(name: str, settings: Mapping[str, Any] | None = None, sample
         raise PluginError("check: Python runs with -O, which switches the laws off; run it without")
     failed = total = 0
     for subject in find(name, settings or {}):
-        click.echo(f"{subject.component.name} ({subject.role[:-1]})")
+        click.echo(f"{subject.component.name} ({subject.role[:-1].replace('_', ' ')})")
         for law in laws(subject.role):
             outcome = try_law(law, subject, sample)
             click.echo(_line(outcome))

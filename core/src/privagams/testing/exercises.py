@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -10,10 +10,12 @@ from attrs import frozen
 
 from privagams.access import Access, Scores
 from privagams.errors import AccessError, NotApplicable
+from privagams.evidence import Measurement
 from privagams.records import Records
+from privagams.roles import Coordinates, PairedMetric
 from privagams.testing import worlds
 from privagams.testing.files import sample_file
-from privagams.testing.subject import Bench, NotConcerned, Subject
+from privagams.testing.subject import LOCAL, Bench, NotConcerned, Subject
 
 
 @frozen(eq=False)
@@ -71,10 +73,11 @@ def _attack(subject: Subject, bench: Bench) -> Exercise:
 
 
 def _metric(subject: Subject, bench: Bench) -> Exercise:
-    real, released, world = metric_inputs()
-    arrays: list[Any] = [a for r in (real, released) for a in (r.pixels, *r.table.values())]
+    metric = subject.build()
+    given = metric_inputs(metric)
+    arrays: list[Any] = [a for r in given[:-1] for a in (r.pixels, *r.table.values())]
     before = [np.array(a) for a in arrays]
-    found = subject.build().measure(real, released, world, np.random.default_rng(5))
+    found = measure(metric, given, np.random.default_rng(5))
     values = np.array([[m.value, m.low, m.high, m.n] for m in found], dtype=np.float64)
     return Exercise([values], list(zip(before, arrays, strict=True)))
 
@@ -98,8 +101,18 @@ def _mechanism(subject: Subject, bench: Bench) -> Exercise:
     return Exercise([], [(b, v.numpy()) for b, v in zip(before, vectors, strict=True)])
 
 
+def _local_mechanism(subject: Subject, bench: Bench) -> Exercise:
+    vectors = np.random.default_rng(3).normal(0, 2, (4, 32))
+    labels = np.arange(4) % len(worlds.CLASSES)
+    before = vectors.copy(), labels.copy()
+    made = subject.build().randomiser(Coordinates(32, np.arange), len(worlds.CLASSES), 1)
+    made.randomise(vectors)
+    made.labels(labels, np.random.default_rng(5))
+    return Exercise([], list(zip(before, (vectors, labels), strict=True)))
+
+
 _EXERCISES: dict[str, Callable[[Subject, Bench], Exercise]] = {
-    "readers": _reader, "generators": _generator, "mechanisms": _mechanism,
+    "readers": _reader, "generators": _generator, "mechanisms": _mechanism, LOCAL: _local_mechanism,
     "embedders": _embedder, "attacks": _attack, "metrics": _metric,
 }  # fmt: skip
 
@@ -138,21 +151,41 @@ def played(
 
 
 def kinds(attack: Any) -> tuple[worlds.Kind, ...]:
-    """The releases on which an attack is run: there is no model behind copies, and no shadow of them."""
-    return ("drawn",) if attack.access > Access.RELEASED or attack.shadows else ("copies", "drawn")
+    """The releases on which an attack is run: no shadow is made of copies, and only linkage needs their model."""
+    if attack.shadows or (attack.access > Access.RELEASED and attack.game != "linkage"):
+        return ("drawn",)
+    return ("copies", "drawn")
 
 
-def metric_inputs(per_patient: int = 4) -> tuple[Any, Any, Any]:
-    """Real images of 12 non-members, 48 released ones, and a world."""
+def metric_inputs(metric: Any, per_patient: int = 4) -> tuple[Any, ...]:
+    """What a metric is handed: real images of 12 non-members, 48 released ones, and a world.
+
+    For a `PairedMetric` there are copies in place of drawn images, and before them their originals, of 12 members.
+    """
     rng = np.random.default_rng(31)
     owner = np.arange(12).repeat(per_patient)
     label = np.array(worlds.CLASSES)[owner % 2]
-    names = np.char.add("p", owner.astype(str))
-    real = worlds.records(worlds.images(_by_class(12, rng), per_patient, rng), names, label)
+    real, originals = (
+        worlds.records(
+            worlds.images(_by_class(12, rng), per_patient, rng), np.char.add(who, owner.astype(str)), label
+        )
+        for who in ("p", "m")
+    )
+    world = worlds.case("null", "drawn").world
+    if isinstance(metric, PairedMetric):
+        grain = rng.normal(0, 20, originals.pixels.shape)
+        copies = np.clip(np.rint(np.array(originals.pixels) + grain), 0, 255).astype(np.uint8)
+        return real, originals, Records(copies, {"group": np.arange(len(copies))}), world
     rng = np.random.default_rng(37)
     drawn = worlds.images(_by_class(48, rng), 1, rng)
-    released = Records(drawn, {"label": np.array(worlds.CLASSES)[np.arange(48) % 2]})
-    return real, released, worlds.case("null", "drawn").world
+    return real, Records(drawn, {"label": np.array(worlds.CLASSES)[np.arange(48) % 2]}), world
+
+
+def measure(metric: Any, given: tuple[Any, ...], rng: np.random.Generator) -> Iterable[Measurement]:
+    """Ask a metric in the way of its role."""
+    ask: Callable[..., Any] = metric.measure_pairs if isinstance(metric, PairedMetric) else metric.measure
+    found: Iterable[Measurement] = ask(*given, rng)
+    return found
 
 
 def _by_class(count: int, rng: np.random.Generator) -> np.ndarray:

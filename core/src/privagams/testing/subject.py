@@ -19,6 +19,8 @@ from privagams.settings import Faults, structure
 
 ASSUMED = {"epsilon": 8.0, "delta": 1e-4}
 """Settings without defaults that every mechanism has."""
+LOCAL = "local_mechanisms"
+"""The role, for the kit, of mechanisms that randomise each image on its own."""
 STEPS = {"generators": 2, "metrics": 60}
 """What a setting called `steps` is cut down to, so that a check takes seconds: no law is about quality."""
 
@@ -65,9 +67,19 @@ def find(name: str, settings: Mapping[str, Any]) -> list[Subject]:
     if not offers or clashes:
         raise PluginError("\n".join(clashes) or _missing(registry, name))
     return [
-        Subject(o.role, o.component, usable_settings(o.role, o.component, settings), _modules(o))
+        Subject(
+            role_of(o.role, o.component),
+            o.component,
+            usable_settings(o.role, o.component, settings),
+            _modules(o),
+        )
         for o in offers
     ]
+
+
+def role_of(role: str, component: Component[Any]) -> str:
+    """The role whose laws a component keeps: the one it is offered in, told apart where that has two kinds."""
+    return LOCAL if component.randomises is not None else role
 
 
 def usable_settings(role: str, component: Component[Any], given: Mapping[str, Any]) -> dict[str, Any]:
@@ -79,6 +91,8 @@ def usable_settings(role: str, component: Component[Any], given: Mapping[str, An
         required = {name for name, f in fields.items() if f.default is attrs.NOTHING}
         short = {"steps": STEPS[role]} if role in STEPS and "steps" in fields else {}
         chosen = {**{k: v for k, v in ASSUMED.items() if k in required}, **short, **given}
+        if component.randomises is not None:
+            chosen = _budgeted(chosen, component.settings, [name for name in ASSUMED if name in fields])
         try:
             structure(chosen, component.settings)
         except Faults as faults:
@@ -89,6 +103,18 @@ def usable_settings(role: str, component: Component[Any], given: Mapping[str, An
             ) from faults
     if component.settings is None and given:
         raise PluginError(f"{component.name}: expected no settings, found {', '.join(given)}; leave them out")
+    return chosen
+
+
+def _budgeted(chosen: dict[str, Any], target: type, known: list[str]) -> dict[str, Any]:
+    """With as few of the assumed figures as will do: a local mechanism may take its ε in one of two ways, or no δ."""
+    for count in range(len(known) + 1):
+        tried = {**{name: ASSUMED[name] for name in known[:count]}, **chosen}
+        try:
+            structure(tried, target)
+        except Faults:
+            continue
+        return tried
     return chosen
 
 

@@ -99,7 +99,8 @@ def case(
     seen: list[tuple[Access, str]] = []
     behind = np.flatnonzero(member)
     released, groups = _released(shown, np.repeat(behind, 2), kind, rng)
-    target = Target(released, access, groups, _model(shown, access, seen), CLASSES)
+    door = _model(shown, access, seen) if kind == "drawn" else _flow(access, seen)
+    target = Target(released, access, groups, door, CLASSES)
     made = [_shadow(known, patients, secret, access, rng) for _ in range((shadows + 1) // 2)]
     both = tuple(shadow for pair in made for shadow in pair)[:shadows]
     world = World(candidates, names, reference, both, embedding(), CLASSES)
@@ -156,6 +157,20 @@ def _model(shown: np.ndarray, access: Access, seen: list[tuple[Access, str]]) ->
         from privagams.testing.memory import Memory
 
         return Memory(shown, lambda level, what: seen.append((level, what)))
+
+    return model
+
+
+def _flow(access: Access, seen: list[tuple[Access, str]]) -> Callable[[], Any]:
+    """A door to the model behind copies: a flow, as local mechanisms on latents use it."""
+
+    def model() -> Any:
+        if access < Access.QUERY:
+            seen.append((Access.QUERY, "the model"))
+            return None
+        from privagams.testing.mirror import Mirror
+
+        return Mirror((3, SIDE, SIDE), lambda level, what: seen.append((level, what)))
 
     return model
 

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from privagams.ledger.accounting import calibrate, epsilon
-from privagams.ledger.events import spending
+from privagams.ledger.events import NoisySumCost, spending
 from privagams.testing.subject import Bench, Subject
 
 _PATIENTS = 100
@@ -77,9 +77,8 @@ def check_event_tells_what_is_done(subject: Subject, bench: Bench) -> None:
     mechanism = subject.build()
     rate = mechanism.sampling_rate(_PATIENTS)
     for steps in (7, 5000):
-        spent = spending([mechanism.event(3.0, steps, _PATIENTS)])
-        found = {(cost.rate, cost.noise): count for cost, count in spent.items()}
-        assert found == {(rate, 3.0): steps}, (
+        found = dict(spending([mechanism.event(3.0, steps, _PATIENTS)]))
+        assert found == {NoisySumCost(rate, 3.0): steps}, (
             f"expected {steps} sums at rate {rate:g} and noise 3, the event states {found}"
         )
 

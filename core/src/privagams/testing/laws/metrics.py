@@ -8,11 +8,10 @@ from typing import Any, get_args
 
 import numpy as np
 
-from privagams.access import World
 from privagams.evidence import Measurement
 from privagams.records import Records
 from privagams.roles import Better
-from privagams.testing.exercises import metric_inputs
+from privagams.testing.exercises import measure, metric_inputs
 from privagams.testing.subject import Bench, Subject
 
 
@@ -30,7 +29,7 @@ def check_yields_named_measurements(subject: Subject, bench: Bench) -> None:
 
     If this fails, yield `privagams.evidence.Measurement` and give each figure another name.
     """
-    found = _measured(subject, *metric_inputs())
+    found = _measured(subject)
     assert found, "no measurement"
     for one in found:
         assert isinstance(one, Measurement), f"expected Measurement, found {type(one).__name__}"
@@ -43,10 +42,10 @@ def check_names_are_stable(subject: Subject, bench: Bench) -> None:
 
     If this fails, keep figures out of names: reports of two runs are compared by them.
     """
-    real, released, world = metric_inputs()
+    *before, released, world = metric_inputs(subject.build())
     turned = Records(255 - released.pixels[:, ::-1], released.table)
-    one = [m.name for m in _measured(subject, real, released, world)]
-    other = [m.name for m in _measured(subject, real, turned, world, seed=6)]
+    one = [m.name for m in _measured(subject, (*before, released, world))]
+    other = [m.name for m in _measured(subject, (*before, turned, world), seed=6)]
     assert one == other, f"{one}, then {other}"
 
 
@@ -55,7 +54,7 @@ def check_interval_contains_the_value(subject: Subject, bench: Bench) -> None:
 
     If this fails, compute both from the same images, and widen the interval to hold the value.
     """
-    for m in _measured(subject, *metric_inputs()):
+    for m in _measured(subject):
         assert all(map(math.isfinite, (m.value, m.low, m.high))), f"{m.name}: not finite"
         assert m.low <= m.value <= m.high, f"{m.name}: {m.value:g} is outside of [{m.low:g}, {m.high:g}]"
 
@@ -65,10 +64,11 @@ def check_order_does_not_matter(subject: Subject, bench: Bench) -> None:
 
     If this fails, do not take the first images for all of them, nor pair images by their position.
     """
-    real, released, world = metric_inputs()
+    given = real, *others, world = metric_inputs(subject.build())
     rng = np.random.default_rng(9)
-    shuffled = (real.take(rng.permutation(len(real))), released.take(rng.permutation(len(released))))
-    before, after = _measured(subject, real, released, world), _measured(subject, *shuffled, world)
+    order = rng.permutation(len(others[0]))  # of copies and originals alike: they are pairs
+    shuffled = (real.take(rng.permutation(len(real))), *(records.take(order) for records in others), world)
+    before, after = _measured(subject, given), _measured(subject, shuffled)
     for one, other in zip(before, after, strict=True):
         slack = (one.high - one.low) + 1e-6 * (1 + abs(one.value))
         assert abs(one.value - other.value) <= slack, (
@@ -81,8 +81,9 @@ def check_n_counts_patients(subject: Subject, bench: Bench) -> None:
 
     If this fails, count distinct entries of `real.patient`, or state another `unit`.
     """
-    few, many = (_measured(subject, *metric_inputs(per_patient)) for per_patient in (3, 6))
-    patients = len(metric_inputs()[0].patients)
+    metric = subject.build()
+    few, many = (_measured(subject, metric_inputs(metric, per_patient)) for per_patient in (3, 6))
+    patients = len(metric_inputs(metric)[0].patients)
     for one, other in zip(few, many, strict=True):
         assert type(one.n) is int and one.n >= 1, f"{one.name}: n is {one.n!r}"
         if one.unit == "patient":
@@ -90,5 +91,6 @@ def check_n_counts_patients(subject: Subject, bench: Bench) -> None:
             assert one.n == other.n, f"{one.name}: n grows from {one.n} to {other.n} with images per patient"
 
 
-def _measured(subject: Subject, real: Records, released: Records, world: World, seed: int = 5) -> list[Any]:
-    return list(subject.build().measure(real, released, world, np.random.default_rng(seed)))
+def _measured(subject: Subject, given: tuple[Any, ...] = (), seed: int = 5) -> list[Any]:
+    metric = subject.build()
+    return list(measure(metric, given or metric_inputs(metric), np.random.default_rng(seed)))
