@@ -19,7 +19,10 @@ def test_listing_loads_neither_torch_nor_numpy():
 
 def test_components_are_built_from_their_settings():
     offered = [*privagams_metrics.privagams_embedders(), *privagams_metrics.privagams_metrics()]
-    assert [c.name for c in offered] == ["texture", "weights", "kid", "downstream-accuracy"]
+    names = ["texture", "weights", "kid", "downstream-accuracy", "psnr", "ssim", "pathology-auc"]
+    assert [c.name for c in offered] == names
+    required = {"pathology-auc": {"positive": "tumour"}}
     for component in offered:
         if component.name != "weights":
-            assert component.build(component.settings() if component.settings else None)
+            given = required.get(component.name, {})
+            assert component.build(component.settings(**given) if component.settings else None)

@@ -52,6 +52,13 @@ def test_each_mechanism_is_one_curve_in_order_of_linkage():
     assert list(up) == sorted(up, reverse=True)  # more use is higher in the picture
 
 
+def test_points_of_equal_linkage_go_on_upwards():
+    """A sweep often ends where all are linked, and use still grows."""
+    certain = [point("m", str(y), x, y) for x, y in ((1.0, 0.9), (0.5, 0.6), (1.0, 0.7), (1.0, 0.8))]
+    longest = max(lines(drawn(certain)), key=len)
+    assert [y for _, y in longest] == sorted((y for _, y in longest), reverse=True)
+
+
 def test_lower_figures_of_use_stand_higher_where_they_are_better():
     up = [y for _, y in max(lines(drawn(better="lower")), key=len)]
     assert up == sorted(up)

@@ -47,6 +47,16 @@ def privagams_attacks() -> Iterable[Component[Attack]]:
         "Infers a patient's label, sex, age group or site from what the release shows.",
         build_attribute, s.AttributeSettings,
     )  # fmt: skip
+    yield Component(
+        "latent-matching",
+        "Links randomised copies to the patient whose images' latent vectors correlate best, by the release's flow.",
+        build_latent_matching, s.LatentMatchingSettings,
+    )  # fmt: skip
+    yield Component(
+        "pixel-matching",
+        "Links copies to the patient whose images correlate best with them, pixel by pixel.",
+        build_pixel_matching, s.PixelMatchingSettings,
+    )  # fmt: skip
     yield from offers.components()
 
 
@@ -85,3 +95,15 @@ def build_attribute(settings: Any) -> Attack:
     from privagams_attacks.attribute import Attribute
 
     return Attribute(settings)
+
+
+def build_latent_matching(settings: Any) -> Attack:
+    from privagams_attacks.latent_matching import LatentMatching
+
+    return LatentMatching(settings)
+
+
+def build_pixel_matching(settings: Any) -> Attack:
+    from privagams_attacks.pixel_matching import PixelMatching
+
+    return PixelMatching(settings)

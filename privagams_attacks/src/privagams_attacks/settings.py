@@ -124,3 +124,27 @@ class TwoViewsSettings:
     embedder: Use = uses("embedders", "texture")
     k: int = _count(10, "nearest released images searched in each view")
     gallery: Literal["other images", "all images"] = _one_of(_GALLERY, "other images", "all images")
+
+
+@frozen
+class LatentMatchingSettings:
+    """Settings of `latent-matching`."""
+
+    coordinates: int | None = field(
+        default=None,
+        validator=validators.optional(validators.ge(2)),
+        metadata={"doc": "compare only so many latent coordinates, the coarsest; all where left out"},
+    )
+    clip: float = field(
+        default=4.0,
+        validator=validators.gt(0),
+        metadata={"doc": "latents beyond ± this are cut, in standard deviations of the prior"},
+    )
+    gallery: Literal["other images", "all images"] = _one_of(_GALLERY, "other images", "all images")
+
+
+@frozen
+class PixelMatchingSettings:
+    """Settings of `pixel-matching`."""
+
+    gallery: Literal["other images", "all images"] = _one_of(_GALLERY, "other images", "all images")

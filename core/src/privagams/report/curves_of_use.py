@@ -131,9 +131,13 @@ def curves_of_use(
     ]
     parts += [*_axes(frame, x_title, y_title), *_guessing(frame, chance), *_legend(looks)]
     for name, mine in curves.items():
-        parts += _drawn(sorted(mine, key=lambda p: p.x), looks[name], frame)
+        parts += _drawn(sorted(mine, key=_order), looks[name], frame)
     parts += _labels(curves, looks, frame)
     return Markup("").join([*parts, Markup("</svg>")])
+
+
+def _order(point: UsePoint) -> tuple[float, float]:
+    return point.x, point.y
 
 
 def _numbers(point: UsePoint) -> tuple[float, ...]:
@@ -217,7 +221,7 @@ def _labels(
     """Each label beside its marker, where it hides least of markers and other labels."""
     taken = _Taken()
     for mine in curves.values():
-        spots = [(frame.x(p.x), frame.y(p.y)) for p in sorted(mine, key=lambda p: p.x)]
+        spots = [(frame.x(p.x), frame.y(p.y)) for p in sorted(mine, key=_order)]
         taken.boxes += [(x - 6, y - 6, x + 6, y + 6) for x, y in spots]
         for (x, y), (across, up) in pairwise(spots):
             steps = 1 + int(math.hypot(across - x, up - y) / 6)

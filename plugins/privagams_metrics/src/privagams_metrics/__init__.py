@@ -6,14 +6,20 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from privagams import Component, hookimpl
-from privagams_metrics.settings import DownstreamSettings, KidSettings, WeightsSettings
+from privagams_metrics.settings import (
+    DownstreamSettings,
+    KidSettings,
+    PathologyAucSettings,
+    WeightsSettings,
+)
 
 if TYPE_CHECKING:
-    from privagams.roles import Embedder, Metric
+    from privagams.roles import Embedder, Metric, PairedMetric
 
 __all__ = [
     "DownstreamSettings",
     "KidSettings",
+    "PathologyAucSettings",
     "WeightsSettings",
     "privagams_embedders",
     "privagams_metrics",
@@ -44,6 +50,24 @@ def build_downstream(settings: DownstreamSettings) -> Metric:
     return DownstreamAccuracy(settings)
 
 
+def build_psnr(_: None) -> PairedMetric:
+    from privagams_metrics.likeness import Psnr
+
+    return Psnr()
+
+
+def build_ssim(_: None) -> PairedMetric:
+    from privagams_metrics.likeness import Ssim
+
+    return Ssim()
+
+
+def build_pathology_auc(settings: PathologyAucSettings) -> PairedMetric:
+    from privagams_metrics.pathology_auc import PathologyAuc
+
+    return PathologyAuc(settings)
+
+
 @hookimpl
 def privagams_embedders() -> Iterable[Component[Embedder]]:
     yield Component(
@@ -60,7 +84,7 @@ def privagams_embedders() -> Iterable[Component[Embedder]]:
 
 
 @hookimpl
-def privagams_metrics() -> Iterable[Component[Metric]]:
+def privagams_metrics() -> Iterable[Component[Metric] | Component[PairedMetric]]:
     yield Component(
         name="kid",
         summary="Distance between released and real images in an embedder's features (unbiased MMD²).",
@@ -72,4 +96,20 @@ def privagams_metrics() -> Iterable[Component[Metric]]:
         summary="Train a small classifier on the release, test it on real images of non-members.",
         build=build_downstream,
         settings=DownstreamSettings,
+    )
+    yield Component(
+        name="psnr",
+        summary="How near copies are to their originals, pixel by pixel (peak signal-to-noise ratio, dB).",
+        build=build_psnr,
+    )
+    yield Component(
+        name="ssim",
+        summary="How like their originals copies look (structural similarity).",
+        build=build_ssim,
+    )
+    yield Component(
+        name="pathology-auc",
+        summary="Whether a classifier still tells disease on copies, or learns from them to tell it.",
+        build=build_pathology_auc,
+        settings=PathologyAucSettings,
     )

@@ -6,9 +6,6 @@ from collections.abc import Iterator
 from typing import ClassVar
 
 import numpy as np
-import torch
-from torch import nn
-from torch.nn import functional
 
 from privagams.access import World
 from privagams.errors import StageError
@@ -16,16 +13,14 @@ from privagams.evidence import Measurement
 from privagams.judge.intervals import mean_bound
 from privagams.records import Records
 from privagams.roles import Better
+from privagams_metrics.classifier import outputs, trained
 from privagams_metrics.settings import DownstreamSettings
-
-_READ = 1024
 
 
 class DownstreamAccuracy:
     """Train on the release, test on real: balanced accuracy, and accuracy of each class.
 
-    The recipe is fixed: a network of three convolutions, AdamW with one rise and fall of the step size,
-    classes weighted to count alike. Nothing is chosen by looking at the real images. The intervals cover the
+    The recipe is fixed (`classifier`): nothing is chosen by looking at the real images. The intervals cover the
     choice of real patients, not the luck of one training.
     """
 
@@ -42,33 +37,9 @@ class DownstreamAccuracy:
         wanted = real.label_index(classes)
         real, wanted = real.take(wanted >= 0), wanted[wanted >= 0]
         usable = released.label_index(classes)
-        net = self._trained(released.take(usable >= 0), usable[usable >= 0], len(classes), rng)
-        right = _predicted(net, real, self.settings.side) == wanted
+        net = trained(released.take(usable >= 0), usable[usable >= 0], len(classes), self.settings, rng)
+        right = outputs(net, real, self.settings.side).argmax(1) == wanted
         yield from _measurements(right, wanted, real.patient, classes, self.settings.resamples, rng)
-
-    def _trained(
-        self, records: Records, labels: np.ndarray, classes: int, rng: np.random.Generator
-    ) -> nn.Module:
-        images = torch.cat([_images(some, self.settings.side) for _, some in records.batches(_READ)])
-        aims = torch.from_numpy(labels)
-        weights = len(labels) / (classes * torch.bincount(aims, minlength=classes).float())
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(int(rng.integers(2**31)))
-            net = _network(images.shape[1], classes)
-        steps, rate = self.settings.steps, self.settings.learning_rate
-        optimizer = torch.optim.AdamW(net.parameters(), lr=rate, weight_decay=0.01)
-        for step in range(steps):
-            # Up over the first tenth, then down to nothing.
-            optimizer.param_groups[0]["lr"] = rate * min(
-                (step + 1) / (0.1 * steps), (steps - step) / (0.9 * steps)
-            )
-            rows = torch.from_numpy(rng.integers(0, len(images), self.settings.batch))
-            batch = images[rows].flip(-1) if rng.random() < 0.5 else images[rows]
-            loss = functional.cross_entropy(net(batch), aims[rows], weight=weights)
-            optimizer.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
-            optimizer.step()
-        return net
 
 
 def _classes(real: Records, released: Records) -> list[str]:
@@ -89,29 +60,6 @@ def _classes(real: Records, released: Records) -> list[str]:
             "or lower split.members"
         )
     return both
-
-
-def _network(channels: int, classes: int) -> nn.Module:
-    def stage(before: int, after: int) -> list[nn.Module]:
-        return [nn.Conv2d(before, after, 3, stride=2, padding=1), nn.GroupNorm(8, after), nn.ReLU()]
-
-    return nn.Sequential(
-        *stage(channels, 16), *stage(16, 32), *stage(32, 64),
-        nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(64, classes),
-    )  # fmt: skip
-
-
-def _images(pixels: np.ndarray, side: int) -> torch.Tensor:
-    images = torch.from_numpy(np.ascontiguousarray(pixels)).permute(0, 3, 1, 2).float() / 127.5 - 1
-    if min(images.shape[-2:]) > side:
-        images = functional.adaptive_avg_pool2d(images, side)
-    return images.contiguous()
-
-
-@torch.inference_mode()
-def _predicted(net: nn.Module, records: Records, side: int) -> np.ndarray:
-    found = [net(_images(some, side)).argmax(1) for _, some in records.batches(_READ)]
-    return torch.cat(found).numpy()
 
 
 def _measurements(

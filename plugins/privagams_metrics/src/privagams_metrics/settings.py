@@ -82,3 +82,33 @@ class DownstreamSettings:
         validator=validators.ge(100),
         metadata={"doc": "resamples of patients behind an interval"},
     )
+
+
+@frozen
+class PathologyAucSettings:
+    """Settings of `pathology-auc`."""
+
+    positive: str = field(
+        validator=validators.min_len(1),
+        metadata={"doc": "the label that counts as disease, against all others"},
+    )
+    trainings: int = field(
+        default=3, validator=validators.ge(1), metadata={"doc": "classifiers trained and averaged"}
+    )
+    steps: int = field(
+        default=400, validator=validators.gt(0), metadata={"doc": "training steps of a classifier"}
+    )
+    batch: int = field(default=64, validator=validators.gt(1), metadata={"doc": "images per step"})
+    learning_rate: float = field(
+        default=3e-3, validator=validators.gt(0), metadata={"doc": "highest step size of the optimiser"}
+    )
+    side: int = field(
+        default=32,
+        validator=validators.ge(8),
+        metadata={"doc": "px to which larger images are averaged down before classifying"},
+    )
+    resamples: int = field(
+        default=1000,
+        validator=validators.ge(100),
+        metadata={"doc": "resamples of patients behind an interval"},
+    )
