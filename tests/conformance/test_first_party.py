@@ -85,8 +85,8 @@ def test_a_shipped_component_keeps_the_law(name, role, law, subjects, tmp_path, 
 def test_every_shipped_package_is_covered():
     offering = {offer.distribution for offer in first_party()}
     expected = {
-        "privagams-attacks", "privagams-diffusion", "privagams-dp", "privagams-images", "privagams-metrics",
-        "privagams-oneshot", "privagams-openslide", "privagams-tiatoolbox",
+        "privagams-attacks", "privagams-diffusion", "privagams-dp", "privagams-glow", "privagams-images",
+        "privagams-metrics", "privagams-oneshot", "privagams-openslide", "privagams-tiatoolbox",
     }  # fmt: skip
     for name in expected:
         assert distribution(name) is not None
