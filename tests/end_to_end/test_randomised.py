@@ -12,7 +12,8 @@ import pytest
 
 from privagams import randomise
 from privagams.config import load
-from privagams.errors import BudgetError
+from privagams.coordinates import Codec
+from privagams.errors import BudgetError, StageError
 from privagams.ledger.ledger import Ledger
 from privagams.plugins import discover
 from privagams.records_store import open_records
@@ -278,3 +279,77 @@ def test_approved_copies_leave_without_order_and_without_names(made):
     assert {row["label"] for row in rows} <= {"dark", "light"}
     assert json.loads((folder / "claim.json").read_text())["claims"][0]["adjacency"] == "replace-one"
     assert "CASE" not in "".join(path.name for path in folder.rglob("*"))
+
+
+def test_a_yardsticks_flow_does_not_become_a_claims(made):
+    members = PIPELINE.replace('train_on = "reference"', 'train_on = "members"')
+    (made / "project" / "pipeline.toml").write_text(
+        members.replace('name = "latents"', 'name = "latents"\nyardstick = true')
+    )
+    assert run_cli(made, "run").returncode == 0
+    (made / "project" / "pipeline.toml").write_text(members)
+    for arguments in (("run",), ("approve", "latents", "--by", "A. Steward")):
+        done = run_cli(made, *arguments)
+        assert done.returncode == 2, arguments
+        assert "releases[1].training" in done.stderr + done.stdout
+    assert not (made / "project" / "outbox").exists()
+
+
+def test_a_member_whose_images_cannot_be_used_stops_randomised_copies(made, again):
+    prepared, _ = again()
+    _, members = members_of(prepared)
+    for image in prepared.images:
+        if image.patient == members[0]:
+            image.path.write_bytes(b"no picture")
+    done = run_cli(made, "run", "--set", "releases.0.name=again")
+    assert done.returncode == 1
+    assert "must not depend on what an image shows" in " ".join((done.stderr + done.stdout).split())
+
+
+def test_an_image_that_cannot_be_encoded_stops_every_attempt_and_costs_nothing(again, monkeypatch):
+    prepared, stage = again()
+    ledger = Ledger(prepared.home.folder, run_folder=prepared.run_folder)
+    before = ledger.total(1e-3).epsilon
+    honest = Codec.encode
+
+    def breaks(self, pixels):
+        found = honest(self, pixels)
+        found[-1] = np.nan
+        return found
+
+    monkeypatch.setattr(Codec, "encode", breaks)
+    for _ in range(2):
+        with pytest.raises(StageError, match="nothing was charged"):
+            perform(stage, prepared.context, prepared.registry, quiet)
+    assert ledger.total(1e-3).epsilon == before
+    assert ledger.spent(fit=stage.key) == []
+
+
+def test_weights_that_were_changed_are_refused_before_anybody_is_charged(again):
+    prepared, _ = again("releases.1.name=more")
+    (stage,) = prepared.plan.of("release", "more")
+    weights = prepared.store.folder / stage.inputs["fit"] / "weights.safetensors"
+    content = weights.read_bytes()
+    for broken in (content[:200], content[:-8] + bytes(8)):
+        weights.write_bytes(broken)
+        with pytest.raises(StageError, match=r"weights\.safetensors"):
+            perform(stage, prepared.context, prepared.registry, quiet)
+    assert Ledger(prepared.home.folder, run_folder=prepared.run_folder).spent(fit=stage.key) == []
+
+
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        ("releases.0.mechanism.label_epsilon=3.0", "releases[0].mechanism: pixel-laplace: expected epsilon"),
+        (
+            "releases.1.mechanism={use='latent-laplace',epsilon=1e-300}",
+            "releases[1].mechanism: epsilon: expected noise of a scale below",
+        ),
+        ("releases.1.generator.levels=5", "releases[1].generator: glow: 5 levels need images"),
+        ("releases.1.mechanism={use='latent-topk',k=100000,epsilon=1.0,delta=1e-5}", "releases[1].mechanism"),
+    ],
+)
+def test_validate_refuses_what_could_not_be_made(made, override, said):
+    done = run_cli(made, "validate", "--set", override)
+    assert done.returncode == 2
+    assert said in " ".join((done.stderr + done.stdout).split())

@@ -79,9 +79,11 @@ def test_epsilon_of_five_and_more_is_called_weak_and_measurements_no_promise():
     assert strength(Claim(1.0, 0.05)) == "weak on paper"
 
 
-def test_a_replace_one_claim_speaks_of_two_patients():
+def test_a_replace_one_claim_speaks_of_one_patient_and_nobody_else_in_the_data():
     words = claim_sentence(Claim(2.0, 0.0, adjacency="replace-one"))
-    assert "which of two given patients a released copy was made from" in words
+    assert (
+        "whether the copies of one patient were made from this patient's images or from given others" in words
+    )
 
 
 def test_a_claim_for_another_unit_does_not_speak_of_patients():

@@ -25,8 +25,10 @@ def approve_release(prepared: Prepared, name: str, who: str, outbox: Path, unpro
     charged as ε = inf to every patient in it before anything is copied. Refused (exit 1): a release other than
     the one the report on disk is about, one that no attack has tested, and files changed since they were made.
     """
+    from privagams.beforehand import refuse_unprotected_learning
     from privagams.outbox import copy_out
 
+    refuse_unprotected_learning(prepared)
     release = _find(prepared, name)
     artifact, report = _reported(prepared, name)
     for decided in (artifact, *(fit.artifact for fit in prepared.plan.of("fit", name))):

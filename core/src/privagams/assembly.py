@@ -68,7 +68,10 @@ class Assembly:
         claims = {r.name: self._claim(r) for r in complete}
         tight = {r.name: self._claim(r, _GATE_DELTA) for r in complete}
         judged = {r.name: self.judging.of(r, claims[r.name], tight[r.name], self.records) for r in complete}
-        audits = {r.name: self.judging.audit(r, claims[r.name], tight[r.name]) for r in complete}
+        audits = {
+            r.name: self.judging.audit(r, self._training_claim(r), self._training_claim(r, _GATE_DELTA))
+            for r in complete
+        }
         outcome = gate(
             [one.verdict for found in judged.values() for one in found]
             + [verdict for audited in audits.values() if audited for verdict in audited.verdicts]
@@ -161,6 +164,14 @@ class Assembly:
         mapped = f"{found.accountant}; of one image, the map of {mechanism.stated_by}"
         return evolve(found, accountant=mapped, protects=covers)
 
+    def _training_claim(self, release: ReleaseSettings, delta: float | None = None) -> Claim | None:
+        """Of the training alone, which its audit is held against; what copies cost beside it would hide a fault."""
+        fits = [s.key for s in self.p.plan.of("fit", release.name) if s.settings["mechanism"] is not None]
+        protector = release.training if release.randomised else release.mechanism
+        if protector is None or release.yardstick or not fits:
+            return None
+        return self.ledger.claim_of(fits, delta or float(protector.settings["delta"]), protects="")
+
     def _release(
         self, release: ReleaseSettings, claim: Claim | None, judged: list[Judged], audited: Audited | None,
         outcome: Gate, refused: bool, total: Claim | None,
@@ -184,6 +195,8 @@ class Assembly:
             total=_page_claim(total) if total and not release.yardstick else None,
             generator=_chosen(release.generator),
             mechanism=_chosen(release.mechanism),
+            training=_chosen(release.training),
+            images_per_patient=(release.images_per_patient or 1) if release.randomised else None,
             attacks=(
                 *(self._attack(release, one.verdict, claim, outcome) for one in judged),
                 *self._audit(audited, outcome),

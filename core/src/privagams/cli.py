@@ -84,9 +84,11 @@ def plan(file: Path, overrides: tuple[str, ...], runs: Path | None) -> int:
 @_SET
 def validate(file: Path, overrides: tuple[str, ...]) -> int:
     """Check FILE and say everything that is wrong with it; reads no image."""
+    from privagams.beforehand import refuse_what_cannot_be_made
     from privagams.config import load
 
     pipeline, registry = load(file, overrides)
+    refuse_what_cannot_be_made(pipeline, registry)
     for failure in registry.failures:
         click.echo(
             f"note: {failure.distribution} {failure.version} could not be loaded: {failure.reason}", err=True

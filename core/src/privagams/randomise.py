@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -41,7 +41,9 @@ def randomise(
     Guarantee: an image is touched by noise only after its patient has been charged for it, once in all attempts
     together: patients whose block a crash cut short are left out, and their charge stays
     (test_patients_of_an_unfinished_block_are_left_out_and_stay_charged). Who is left out depends on when the
-    crash came, not on any image.
+    crash came, not on any image: whatever an image can do to make this fail it does before anybody is charged, and
+    again in every attempt (test_an_image_that_cannot_be_encoded_stops_every_attempt_and_costs_nothing), and what
+    is decoded has its noise already.
     """
     records, table = records_of(stage, context), table_of(stage, context)
     images, space = stage.settings["images_per_patient"], space_of(stage, context)
@@ -53,6 +55,7 @@ def randomise(
     facts: dict[str, Any] = {}
     if not (folder / _ASSEMBLED).is_file():
         codec.rehearse(randomiser)
+        work.require_encodable()
         account = _Accounts(stage, context, randomiser.event, images)
         parts = np.array_split(np.array(sorted(chosen)), min(BLOCKS, len(chosen)))
         found = [_block(work, part.tolist(), i, folder, account) for i, part in _told(parts, progress)]
@@ -78,8 +81,8 @@ def randomise(
 def images_of_each(records: Records, wanted: np.ndarray, count: int, salt: bytes) -> dict[str, np.ndarray]:
     """Rows of exactly `count` images of each patient among the `wanted` records, by patient.
 
-    Which ones depends on (salt, patient) alone; of a patient with fewer images some are used again, since how
-    many come out of each patient is public.
+    Which ones depends on salt, patient and that patient's own records alone; of a patient with fewer images some
+    are used again, since how many come out of each patient is public.
     """
     rows = np.flatnonzero(wanted)
     names = records.patient[rows].astype(str)
@@ -101,29 +104,42 @@ class _Work:
     images: int
     """Of each patient: what the claim is made for."""
 
-    def of(self, patients: Sequence[str]) -> dict[str, np.ndarray]:
-        """Randomised images of these patients, with the rows they were made of and their labels, −1 for none."""
-        for name in patients:
-            if len(self.chosen[name]) != self.images:
+    def require_encodable(self) -> None:
+        """Encode every chosen image once for nothing, so that one that cannot be stops all before any is charged."""
+        for name, rows in self.chosen.items():
+            if len(rows) != self.images:
                 raise StageError(
                     f"patient {name}: expected exactly {self.images} images, for which the claim is made, found "
-                    f"{len(self.chosen[name])}; set images_per_patient to what is meant to leave"
+                    f"{len(rows)}; set images_per_patient to what is meant to leave"
                 )
-        rows = np.concatenate([self.chosen[name] for name in patients])
-        shown = self.records.take(rows)
-        pixels = [
-            self._images(shown.take(np.arange(i, min(i + _CHUNK, len(rows)))))
-            for i in range(0, len(rows), _CHUNK)
-        ]
-        return {"rows": rows, "pixels": np.concatenate(pixels), "labels": self._labels(shown)}
+        for _ in self._vectors(sorted(self.chosen)):
+            pass
 
-    def _images(self, records: Records) -> np.ndarray:
-        try:
-            vectors = self.codec.encode(records.read())
-            return self.codec.decode(self.randomiser.randomise(vectors))
-        except StageError as error:
-            error.add_note(f"rows are those of the images {', '.join(records.column('image').astype(str))}")
-            raise
+    def of(self, patients: Sequence[str]) -> dict[str, np.ndarray]:
+        """Noisy vectors of these patients' images, with the rows they were made of and their labels, −1 for none."""
+        rows = np.concatenate([self.chosen[name] for name in patients])
+        noisy = [self.randomiser.randomise(vectors) for vectors in self._vectors(patients)]
+        labels = self._labels(self.records.take(rows))
+        return {"rows": rows, "vectors": np.concatenate(noisy), "labels": labels}
+
+    def _vectors(self, patients: Sequence[str]) -> Iterator[np.ndarray]:
+        rows = np.concatenate([self.chosen[name] for name in patients])
+        for chunk in np.array_split(rows, -(-len(rows) // _CHUNK)):
+            shown = self.records.take(chunk)
+            try:
+                vectors = self.codec.encode(shown.read())
+            except StageError as error:
+                error.add_note(
+                    f"of the images {', '.join(shown.column('image').astype(str))}; nothing was charged"
+                )
+                raise
+            bad = np.flatnonzero(~np.isfinite(vectors).all(axis=1))
+            if len(bad):
+                raise StageError(
+                    f"image {shown.column('image')[bad[0]]}: expected finite latents, found others; nothing was "
+                    "charged; take the image out of the source's table, or train the flow differently"
+                )
+            yield vectors
 
     def _labels(self, records: Records) -> np.ndarray:
         if not self.classes:
@@ -178,12 +194,12 @@ def _block(
     path = folder / f"block-{number:02d}.npz"
     account, before = accounts.of(patients)
     if before:
-        kept = path.is_file() and before[-1].checkpoint == file_digest(path)
+        kept = path.is_file() and file_digest(path) in {block.checkpoint for block in before}
         return path if kept else None
     reserved = account.reserve(accounts.cost, accounts.images)
     made = work.of(patients)
     with open(path, "wb") as file:
-        np.savez(file, rows=made["rows"], pixels=made["pixels"], labels=made["labels"])
+        np.savez(file, rows=made["rows"], vectors=made["vectors"], labels=made["labels"])
         file.flush()
         os.fsync(file.fileno())
     account.close(reserved, file_digest(path))
@@ -191,17 +207,26 @@ def _block(
 
 
 def _assemble(work: _Work, blocks: Sequence[Path], folder: Path) -> None:
-    """Put the blocks together, in an order that says nothing of patients."""
+    """Decode the blocks and put them together, in an order that says nothing of patients."""
     if not blocks:
         raise BudgetError(
             "randomised copies: expected budget for at least one patient, found all of it reserved by earlier "
             "attempts of which nothing is left. What was reserved counts for ever: to release these patients "
-            "again, give the release another seed, as its own entry in the ledger"
+            "again, give the release another seed, as its own entry in the ledger (its own training is then paid "
+            "for again, too)"
         )
-    loaded = [dict(np.load(path, allow_pickle=False)) for path in blocks]
-    rows, pixels, labels = (
-        np.concatenate([one[name] for one in loaded]) for name in ("rows", "pixels", "labels")
-    )
+    rows, pixels, labels = [], [], []
+    for path in blocks:
+        with np.load(path, allow_pickle=False) as block:
+            rows.append(block["rows"])
+            labels.append(block["labels"])
+            vectors = block["vectors"]
+            pieces = np.array_split(vectors, -(-len(vectors) // _CHUNK))
+            pixels += [work.codec.decode(piece) for piece in pieces]
+    _write(work, np.concatenate(rows), np.concatenate(pixels), np.concatenate(labels), folder)
+
+
+def _write(work: _Work, rows: np.ndarray, pixels: np.ndarray, labels: np.ndarray, folder: Path) -> None:
     order = np.random.default_rng().permutation(len(rows))
     names = np.array([*work.classes, ""])
     shutil.rmtree(folder / PIXELS, ignore_errors=True)  # of an attempt that was cut short
@@ -213,10 +238,10 @@ def _assemble(work: _Work, blocks: Sequence[Path], folder: Path) -> None:
     np.save(folder / "rows.npy", rows[order])
     np.save(folder / "group.npy", np.arange(len(rows)))
     np.save(folder / "labelled.npy", np.array((labels >= 0).any()))
-    write_json(folder / _ASSEMBLED, {"blocks": len(blocks)})
+    write_json(folder / _ASSEMBLED, {"images": len(rows)})
 
 
-def _told(parts: Sequence[np.ndarray], progress: Progress) -> Any:
+def _told(parts: Sequence[np.ndarray], progress: Progress) -> Iterator[tuple[int, np.ndarray]]:
     for number, part in enumerate(parts):
         progress(number, len(parts))
         yield number, part

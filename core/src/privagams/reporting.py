@@ -44,9 +44,11 @@ def write_report(
     artifacts = {r.name: prepared.plan.of("release", r.name)[0].artifact for r in made.report.releases}
     for release in sorted(made.refused):
         record_refusal(prepared, release, "the gate", artifacts[release], page)
-        # The same training under another number of images is the same leak.
+        # The same training under another number of images is the same leak. A flow that saw no member is none, and
+        # other copies share it.
         for fit in prepared.plan.of("fit", release):
-            record_refusal(prepared, release, "the gate", fit.artifact, page)
+            if fit.settings["mechanism"] is not None or not _randomised(prepared, release):
+                record_refusal(prepared, release, "the gate", fit.artifact, page)
     verdict = ExitCode.REFUSED if made.refused else ExitCode.OK
     # Taken now: a refusal has just moved the ledger's head.
     state = {
@@ -55,6 +57,10 @@ def write_report(
     }  # fmt: skip
     write_text(mark, json.dumps(state))
     return True, verdict
+
+
+def _randomised(prepared: Prepared, name: str) -> bool:
+    return any(release.randomised for release in prepared.pipeline.releases if release.name == name)
 
 
 def judged_state(prepared: Prepared) -> str:

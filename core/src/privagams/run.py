@@ -139,7 +139,11 @@ class _Run:
         self.code = ExitCode.OK
 
     def execute(self) -> ExitCode:
-        from privagams.learning import refuse_unprotected_learning
+        from privagams.beforehand import (
+            refuse_members_without_images,
+            refuse_unprotected_learning,
+            refuse_what_cannot_be_made,
+        )
         from privagams.ledger.budget import refuse_beyond_budget
         from privagams.reporting import write_report
 
@@ -148,11 +152,14 @@ class _Run:
         for text in warnings(p.pipeline):
             self.journal.say(f"warning: {text}", style="yellow")
         missing = p.plan.missing(p.store)
+        if missing:
+            refuse_what_cannot_be_made(p.pipeline, p.registry)
         refuse_unprotected_learning(p)
         refuse_beyond_budget(p, missing)
         if missing:
             self.journal.say(f"{len(missing)} of {len(p.plan.stages)} stages to do, in {p.run_folder}")
         self._tile()
+        refuse_members_without_images(p)
         self._stages()
         self._heed_selftest()
         if any(not p.store.has(s.verb, s.key) for s in p.plan.of("split")):

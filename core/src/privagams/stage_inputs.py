@@ -11,6 +11,7 @@ from attrs import frozen
 
 from privagams.component import Use
 from privagams.context import Context
+from privagams.errors import StageError
 from privagams.plan import Stage
 from privagams.plugins import Registry
 from privagams.records import Records
@@ -40,13 +41,24 @@ def rng_of(stage: Stage) -> np.random.Generator:
 def load_model(stage: Stage, context: Context, registry: Registry) -> Model:
     """The fitted model behind a release, on the CPU."""
     import torch
+    from safetensors import SafetensorError
     from safetensors.torch import load_file
 
     folder = context.store.folder / stage.inputs["fit"]
+    verb, key = stage.inputs["fit"].split("-", 1)
+    if damaged := context.store.damaged(verb, key):
+        raise StageError(
+            f"{folder}: expected the files that were written here, found others or none: {', '.join(damaged)}; "
+            "restore them. Removing the folder trains anew, and what was paid for this training stays paid"
+        )
     model: Model = build(registry, "generators", stage.settings["generator"]).model(
         space_of(stage, context), stage.seed
     )
-    model.load_state_dict(load_file(folder / "weights.safetensors"))
+    try:
+        state = load_file(folder / "weights.safetensors")
+    except SafetensorError as error:
+        raise StageError(f"{folder / 'weights.safetensors'}: not readable as safetensors: {error}") from error
+    model.load_state_dict(state)
     if isinstance(model, torch.nn.Module):
         model.eval()  # a model with dropout would answer an attack at random
     return model

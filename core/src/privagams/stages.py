@@ -92,6 +92,7 @@ def _fit(
     return {
         "notes": list(result.notes), "noise_multiplier": result.noise_multiplier, "steps": result.steps,
         "reference": any(phase.data == "reference" for phase in phases),
+        "members": not phases or any(phase.data == "members" for phase in phases),
         "noise_to_signal": _noise_to_signal(phases, mechanism, result.noise_multiplier, stage.settings["patients"]),
     }  # fmt: skip
 

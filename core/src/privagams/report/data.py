@@ -205,6 +205,10 @@ class Release:
     """With all other releases of the data set, the largest over patients."""
     generator: Chosen | None = None
     mechanism: Chosen | None = None
+    training: Chosen | None = None
+    """What protects the generator's own training, where `mechanism` randomises copies."""
+    images_per_patient: int | None = None
+    """Of randomised copies: how many leave of each member, a public constant."""
     attacks: tuple[AttackResult, ...] = ()
     metrics: tuple[MetricResult, ...] = ()
     examples: Examples | None = None

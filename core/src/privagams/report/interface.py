@@ -82,6 +82,8 @@ def _release(release: Release) -> dict[str, Any]:
         "approval": None if release.approval is None else _fields(release.approval, "who", "when"),
         "generator": _chosen(release.generator),
         "mechanism": _chosen(release.mechanism),
+        "training": _chosen(release.training),
+        "images_per_patient": release.images_per_patient,
         "claims": [_claim(claim) for claim in release.claims],
         "alone": _claim(release.alone),
         "total": _claim(release.total),

@@ -58,7 +58,11 @@ def _question(claim: Claim) -> str:
     """What the adversary is undecided about, as the adjacency defines it."""
     owner = "a given patient's images were" if claim.unit == "patient" else f"a given {claim.unit} was"
     if "replace" in claim.adjacency:
-        return f"which of two given {claim.unit}s a released copy was made from"
+        # Not "which of two patients": where both are in the data, swapping them replaces two.
+        return (
+            f"whether the copies of one {claim.unit} were made from this {claim.unit}'s images or from given others "
+            "that are not in the data"
+        )
     return f"whether {owner} used"
 
 
