@@ -98,7 +98,8 @@ class Judging:
     def audit(self, release: ReleaseSettings, claim: Claim | None, tight: Claim | None) -> Audited | None:
         """What an audit of the release's mechanisms showed; None where there was none.
 
-        `claim`: of the training alone; a local mechanism's audit brings its own. `tight`: the same spending at a far smaller δ. It binds as much, and leaves one-run bounds their force.
+        `claim`: of the training alone; a local mechanism's audit brings its own. `tight`: the same spending at a far
+        smaller δ. It binds as much, and leaves one-run bounds their force.
         """
         found = [
             self._audited(facts, release, claim, tight)
