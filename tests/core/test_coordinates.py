@@ -87,6 +87,17 @@ def test_a_decode_that_overflows_is_found_on_invented_vectors():
     assert "before anything was spent" in "".join(caught.value.__notes__)
 
 
+def test_an_image_that_is_no_picture_is_named():
+    class Empty(Scaled):
+        def decode(self, latents, labels):
+            images = super().decode(latents, labels)
+            images[2] = torch.nan
+            return images
+
+    with pytest.raises(StageError, match="vector 2"):
+        codec(Empty(np.ones(SIZE))).decode(np.zeros((4, SIZE)))
+
+
 def test_all_images_of_a_patient_are_priced_together():
     from privagams.ledger.accounting import epsilon
     from privagams.ledger.events import pure

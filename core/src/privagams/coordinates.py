@@ -56,6 +56,9 @@ class Codec:
             with torch.no_grad():
                 told = torch.full((len(vectors),), -1) if self.space.classes else None
                 images = self.model.decode(torch.from_numpy(vectors).float(), told).double().numpy()
+        if not np.isfinite(images).all():
+            row = int(np.flatnonzero(~np.isfinite(images).all(axis=(1, 2, 3)))[0])
+            raise StageError(f"decode: vector {row}: expected a finite image, found NaN or infinity")
         return np.clip(np.rint((images + 1) * 127.5), 0, 255).astype(np.uint8).transpose(0, 2, 3, 1)
 
     def rehearse(self, randomiser: Randomiser) -> None:

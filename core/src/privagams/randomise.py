@@ -220,10 +220,21 @@ def _assemble(work: _Work, blocks: Sequence[Path], folder: Path) -> None:
         with np.load(path, allow_pickle=False) as block:
             rows.append(block["rows"])
             labels.append(block["labels"])
-            vectors = block["vectors"]
-            pieces = np.array_split(vectors, -(-len(vectors) // _CHUNK))
-            pixels += [work.codec.decode(piece) for piece in pieces]
+            pixels += _decoded(work, block["vectors"], path)
     _write(work, np.concatenate(rows), np.concatenate(pixels), np.concatenate(labels), folder)
+
+
+def _decoded(work: _Work, vectors: np.ndarray, path: Path) -> Iterator[np.ndarray]:
+    for start in range(0, len(vectors), _CHUNK):
+        try:
+            yield work.codec.decode(vectors[start : start + _CHUNK])
+        except StageError as error:
+            error.add_note(
+                f"counted from copy {start} of {path.name}. The noise is drawn and paid for, and every further run "
+                "decodes the same vectors: set shrink = true, a larger ε, or train another flow, as a release "
+                "of its own"
+            )
+            raise
 
 
 def _write(work: _Work, rows: np.ndarray, pixels: np.ndarray, labels: np.ndarray, folder: Path) -> None:
