@@ -215,7 +215,8 @@ def _assemble(work: _Work, blocks: Sequence[Path], folder: Path) -> None:
             "again, give the release another seed, as its own entry in the ledger (its own training is then paid "
             "for again, too)"
         )
-    rows, pixels, labels = [], [], []
+    rows, labels = [], []
+    pixels: list[np.ndarray] = []
     for path in blocks:
         with np.load(path, allow_pickle=False) as block:
             rows.append(block["rows"])
