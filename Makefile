@@ -28,7 +28,7 @@ demo: setup
 	$(BIN)/privagams demo
 
 test: setup lint
-	$(BIN)/python -m pytest -n $(TEST_JOBS)
+	$(BIN)/python -m pytest -n $(TEST_JOBS) --dist worksteal
 
 # Minutes to hours: what the suite only holds a small version of.
 study: setup

@@ -165,10 +165,15 @@ def test_a_killed_run_goes_on_and_the_ledger_never_shows_less(project, privagams
     assert seen <= _spent(privagams) <= 9.0
 
 
+def hears_interrupts():
+    """A shell's background jobs, and so all that a test run starts there, ignore SIGINT unless told otherwise."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def test_an_interrupted_run_says_so_and_exits_130(project):
     process = subprocess.Popen(
         [sys.executable, "-m", "privagams", "run"], cwd=project, stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE, text=True,
+        stderr=subprocess.PIPE, text=True, preexec_fn=hears_interrupts,
     )  # fmt: skip
     time.sleep(8)
     process.send_signal(signal.SIGINT)

@@ -24,12 +24,17 @@ if __name__ == "__main__":
 """
 
 
+def hears_interrupts():
+    """A shell's background jobs, and so all that a test run starts there, ignore SIGINT unless told otherwise."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM])
 def test_no_reading_process_outlives_its_parent(hostile, tmp_path, how):
     (tmp_path / "parent.py").write_text(PARENT)
     parent = subprocess.Popen(
         [sys.executable, tmp_path / "parent.py", tmp_path, hostile("hang")],
-        stderr=subprocess.DEVNULL, start_new_session=True,
+        stderr=subprocess.DEVNULL, start_new_session=True, preexec_fn=hears_interrupts,
     )  # fmt: skip
     try:
         children = _wait_for(lambda: psutil.Process(parent.pid).children(recursive=True))
