@@ -159,7 +159,7 @@ class _Accounts:
     """The ledger's account of each block of patients; of nobody for a yardstick, which never leaves."""
 
     def __init__(self, stage: Stage, context: Context, event: DpEvent, images: int) -> None:
-        self._stage, self._context, self._event, self._images = stage, context, event, images
+        self._stage, self._context, self._event, self.images = stage, context, event, images
 
     def of(self, patients: Sequence[str]) -> tuple[_Account, list[Any]]:
         """The account, and all blocks that earlier attempts have reserved for these very patients."""
@@ -180,11 +180,7 @@ class _Accounts:
     @property
     def cost(self) -> DpEvent:
         """Of one patient: all its images."""
-        return cost_of_patient(self._event, self._images)
-
-    @property
-    def images(self) -> int:
-        return self._images
+        return cost_of_patient(self._event, self.images)
 
 
 def _block(

@@ -346,7 +346,7 @@ def sweep(report: Report) -> Sweep | None:
 
 def _short(epsilon: float) -> str:
     """An ε as it is written beside a point."""
-    return f"ε = {epsilon:,.0f}" if 100 <= epsilon < math.inf else f"ε = {wording.figure(epsilon)}"
+    return f"ε = {epsilon:,.0f}" if 100 <= epsilon < math.inf else f"ε = {epsilon:.3g}"
 
 
 def _top1(release: Release) -> list[Measurement]:
