@@ -18,7 +18,8 @@ def refuse_shared_pixels(records: Records) -> None:
 
     Such patients are not two units of privacy: one may be a member and the other not, and every figure about
     either would be about both. Files of equal content are refused before; this finds those that were saved
-    again without loss. What was compressed anew, turned or scaled it does not find.
+    again without loss. What was compressed anew, turned or scaled it does not find, nor two copies of a slide
+    of which no tile in common was kept.
     """
     owners: dict[bytes, set[str]] = defaultdict(set)
     for chosen, pixels in records.batches(_CHUNK):
