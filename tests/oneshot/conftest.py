@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from privagams.roles import Space
+from privagams.roles import Space, Summary
 from privagams_oneshot.model import DpMerf
 from privagams_oneshot.settings import DpMerfSettings
 
@@ -43,12 +43,26 @@ def cohort():
 
 
 @pytest.fixture
-def noisy_total():
-    def total(model, images, labels, sigma, seed=0):
-        pixels = torch.from_numpy(images).permute(0, 3, 1, 2).float() / 127.5 - 1
-        features = model.features({"pixels": pixels, "labels": torch.from_numpy(labels)})
-        means = features.view(len(images) // 2, 2, -1).mean(1)
-        noise = np.random.default_rng(seed).normal(0, 1, means.shape[1]).astype(np.float32)
-        return means.sum(0) + sigma * torch.from_numpy(noise)
+def tell():
+    """What the core does, in small: a patient is two images; noise of `sigma` in all, split by shares."""
 
-    return total
+    def run(model, images, labels, sigma, seed=0):
+        pixels = torch.from_numpy(images).permute(0, 3, 1, 2).float() / 127.5 - 1
+        batch, classes = {"pixels": pixels, "labels": torch.from_numpy(labels)}, len(model.space.classes)
+        rng, told = np.random.default_rng(seed), []
+        for sums in model.sums():
+            with torch.no_grad():
+                features = sums.features(batch) / 2
+            own = (
+                torch.eye(classes)[batch["labels"]]
+                if sums.by_class and classes
+                else torch.ones(len(images), 1)
+            )
+            totals = torch.einsum("nk,nd->kd", own, features)[None]
+            std = sigma / sums.share**0.5
+            noise = rng.normal(0, std, totals.shape) if sigma else np.zeros(totals.shape)
+            told.append(Summary(totals + torch.from_numpy(noise.astype(np.float32)), len(images) / 2, std))
+            sums.take(told[-1])
+        return told
+
+    return run

@@ -17,7 +17,8 @@ EXTREMES = {
 def test_features_have_norm_at_most_one_for_any_input(make, kind, size, channels, classes):
     model = make(size, channels, classes)
     batch = {"pixels": EXTREMES[kind]((6, channels, size, size)), "labels": torch.tensor([0, 1, 2, 2, 1, -1])}
-    features = model.features(batch)
+    (asked,) = model.sums()
+    features = asked.features(batch)
     norms = features.double().norm(dim=1)
     assert features.dtype == torch.float32
     assert norms.isfinite().all()
@@ -26,40 +27,24 @@ def test_features_have_norm_at_most_one_for_any_input(make, kind, size, channels
 
 def test_a_constant_image_uses_most_of_the_norm(make):
     # Noise is the same whatever the features are: a block that were always small would be thrown away.
-    features = make(32, 3, ()).features({"pixels": torch.zeros(1, 3, 32, 32)})
+    features = make(32, 3, ()).embedding(torch.zeros(1, 3, 32, 32))
     assert features.norm() > 0.9
 
 
 def test_a_records_features_do_not_depend_on_other_records(make):
     model, rng = make(), torch.Generator().manual_seed(4)
-    pixels, labels = torch.rand(5, 3, 16, 16, generator=rng) * 2 - 1, torch.tensor([0, 1, 0, 1, 1])
+    pixels = torch.rand(5, 3, 16, 16, generator=rng) * 2 - 1
     changed = torch.cat([pixels[:1], 1e6 * pixels[1:]])
-    together = model.features({"pixels": pixels, "labels": labels})[0]
-    beside_others = model.features(
-        {"pixels": changed, "labels": 1 - labels.clone().index_fill_(0, torch.tensor([0]), 1)}
-    )[0]
-    alone = model.features({"pixels": pixels[:1], "labels": labels[:1]})[0]
+    together, beside_others, alone = (model.embedding(x)[0] for x in (pixels, changed, pixels[:1]))
     torch.testing.assert_close(together, beside_others, atol=1e-6, rtol=0)
     torch.testing.assert_close(together, alone, atol=1e-6, rtol=0)
 
 
-def test_a_record_fills_its_class_block_only(make):
-    model = make(classes=("a", "b", "c"))
-    labels = torch.tensor([0, 1, 2, -1])
-    blocks = (
-        model.features({"pixels": torch.zeros(4, 3, 16, 16), "labels": labels}).view(4, 3, -1).norm(dim=2)
-    )
-    assert torch.equal(blocks > 0, labels[:, None] == torch.arange(3))
-
-
 def test_equal_seeds_give_equal_weights_and_frequencies(make):
     one, same, other = make(seed=5), make(seed=5), make(seed=6)
-    batch = {
-        "pixels": torch.linspace(-1, 1, 768).view(1, 3, 16, 16),
-        "labels": torch.zeros(1, dtype=torch.int64),
-    }
-    assert torch.equal(one.features(batch), same.features(batch))
-    assert not torch.equal(one.features(batch), other.features(batch))
+    pixels = torch.linspace(-1, 1, 768).view(1, 3, 16, 16)
+    assert torch.equal(one.embedding(pixels), same.embedding(pixels))
+    assert not torch.equal(one.embedding(pixels), other.embedding(pixels))
     for name, value in one.state_dict().items():
         assert torch.equal(value, same.state_dict()[name])
 
@@ -77,7 +62,7 @@ def test_speckle_and_blur_move_the_features(make):
     model = make(32, 3, (), features=128)
 
     def moved(other):
-        return (model.features({"pixels": pixels}) - model.features({"pixels": other})).mean(0).norm()
+        return (model.embedding(pixels) - model.embedding(other)).mean(0).norm()
 
     assert moved(pixels + 0.15 * torch.randn(pixels.shape, generator=rng)) > 0.05
     assert moved(torch.nn.functional.avg_pool2d(pixels, 3, 1, padding=1, count_include_pad=False)) > 0.05

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from privagams.errors import ConfigError
+from privagams.errors import ConfigError, StageError
 from privagams.roles import Summarised, Summary
 from privagams_oneshot.features import CONSTANT
 from privagams_oneshot.fitting import distance
@@ -44,15 +44,17 @@ def test_a_sample_has_the_shape_of_the_space_and_repeats(make, size, channels, c
 
 def test_progress_is_told_every_step_and_draw(make):
     model, seen = make(steps=4), []
-    total = torch.zeros(2 * model.embedding(torch.zeros(1, 3, 16, 16)).shape[1])
-    model.fit(Summary(total, 10, 1.0), rng(0), lambda *step: seen.append(step))
+    width = model.embedding(torch.zeros(1, 3, 16, 16)).shape[1]
+    model.sums()[0].take(Summary(torch.zeros(1, 2, width), 10, 1.0))
+    model.fit(rng(0), lambda *step: seen.append(step))
     model.sample(np.zeros(150, np.int64), rng(0), lambda *step: seen.append(step))
     assert seen == [(1, 4), (2, 4), (3, 4), (4, 4), (100, 150), (150, 150)]
 
 
-def test_a_loaded_model_draws_the_same_images(make, cohort, noisy_total):
+def test_a_loaded_model_draws_the_same_images(make, cohort, tell):
     fitted = make(seed=1)
-    fitted.fit(Summary(noisy_total(fitted, *cohort, 1.0), 200, 1.0), rng(0), silent)
+    tell(fitted, *cohort, 1.0)
+    fitted.fit(rng(0), silent)
     saved = {name: value.clone() for name, value in fitted.state_dict().items()}
     loaded = make(seed=2)
     loaded.load_state_dict(saved)
@@ -60,36 +62,37 @@ def test_a_loaded_model_draws_the_same_images(make, cohort, noisy_total):
     assert np.array_equal(fitted.sample(labels, rng(3), silent), loaded.sample(labels, rng(3), silent))
 
 
-def test_a_fit_repeats_under_one_seed(make, cohort, noisy_total):
+def test_a_fit_repeats_under_one_seed(make, cohort, tell):
     draws = []
     for _ in range(2):
         model = make()
-        model.fit(Summary(noisy_total(model, *cohort, 1.0), 200, 1.0), rng(0), silent)
+        tell(model, *cohort, 1.0)
+        model.fit(rng(0), silent)
         draws.append(model.sample(np.arange(8) % 2, rng(1), silent))
     assert np.array_equal(*draws)
 
 
-def test_classes_are_counted_by_the_sum_itself(make, cohort, noisy_total):
+def test_classes_are_counted_by_the_sum_itself(make, cohort, tell):
     model, (images, labels) = make(), cohort
     uneven = np.repeat(labels[::2] * (np.arange(200) % 4 == 1), 2)
-    total = noisy_total(model, images, uneven, sigma=0.0)
-    means, _ = class_means(Summary(total, 200, 0.0), 2)
+    (summary,) = tell(model, images, uneven, sigma=0.0)
+    means, _ = class_means(summary)
     assert torch.allclose(means[:, 0], torch.full((2,), math.sqrt(CONSTANT)), atol=1e-4)
-    assert torch.allclose(total.view(2, -1)[:, 0] / means[:, 0], torch.tensor([150.0, 50.0]), atol=0.01)
+    assert torch.allclose(summary.totals[0, :, 0] / means[:, 0], torch.tensor([150.0, 50.0]), atol=0.01)
 
 
 def test_a_class_that_drowned_in_noise_is_not_blown_up(make):
-    width = 2 * make().embedding(torch.zeros(1, 3, 16, 16)).shape[1]
-    means, _ = class_means(Summary(torch.full((width,), -1.0), 80, 4.0), 2)
+    width = make().embedding(torch.zeros(1, 3, 16, 16)).shape[1]
+    means, _ = class_means(Summary(torch.full((1, 2, width), -1.0), 80, 4.0))
     assert means.abs().max() <= 1 / 10
 
 
-def test_a_fit_comes_closer_and_classes_differ_as_members_do(make, cohort, noisy_total):
+def test_a_fit_comes_closer_and_classes_differ_as_members_do(make, cohort, tell):
     """Two hundred patients at epsilon = 8: mean shade and the stripes of one class must come through."""
     images, labels = cohort
     model = make(steps=150, features=64, learning_rate=0.01)
-    summary = Summary(noisy_total(model, images, labels, SIGMA_AT_8), 200, SIGMA_AT_8)
-    target, _ = class_means(Summary(noisy_total(model, images, labels, 0.0), 200, 0.0), 2)
+    target, _ = class_means(*tell(model, images, labels, 0.0))
+    tell(model, images, labels, SIGMA_AT_8)
     wanted = np.arange(200) % 2
 
     def apart():
@@ -99,13 +102,18 @@ def test_a_fit_comes_closer_and_classes_differ_as_members_do(make, cohort, noisy
         return (distance(embedded, target) + target.square().sum(1)).sum(), drawn
 
     before, _ = apart()
-    model.fit(summary, rng(0), silent)
+    model.fit(rng(0), silent)
     after, drawn = apart()
     assert after < 0.2 * before
     pale, dark = drawn[wanted == 0].astype(float), drawn[wanted == 1].astype(float)
     assert abs(pale.mean() - images[labels == 0].mean()) < 25
     assert abs(dark.mean() - images[labels == 1].mean()) < 25
     assert dark.std((1, 2)).mean() > 2 * pale.std((1, 2)).mean()
+
+
+def test_a_fit_without_the_sum_is_refused(make):
+    with pytest.raises(StageError, match="dp-merf: expected the noisy sum before the fit"):
+        make().fit(rng(0), silent)
 
 
 def test_images_too_small_to_have_a_texture_are_refused(make):
@@ -121,9 +129,9 @@ def test_settings_out_of_bounds_are_refused(wrong):
 
 def test_listing_the_plugin_imports_no_torch():
     script = (
-        "import sys, privagams_oneshot as p; (c,) = p.privagams_generators(); "
-        "assert not {'torch', 'numpy'} & set(sys.modules); c.build(c.settings()); "
-        "assert 'torch' in sys.modules; print(c.name)"
+        "import sys, privagams_oneshot as p; c = list(p.privagams_generators()); "
+        "assert not {'torch', 'numpy'} & set(sys.modules); [x.build(x.settings()) for x in c]; "
+        "assert 'torch' in sys.modules; print(*(x.name for x in c))"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
-    assert done.stdout.strip() == "dp-merf", done.stderr
+    assert done.stdout.strip() == "dp-merf scatter", done.stderr

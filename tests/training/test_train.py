@@ -10,7 +10,7 @@ from safetensors.torch import load_file
 
 from privagams.errors import BudgetError, LedgerError, PluginError, StageError
 from privagams.roles import Phase
-from privagams.training import checkpoint, feed, gradients, job, noise_plan, phase_run, summarise, train
+from privagams.training import asking, checkpoint, feed, gradients, job, noise_plan, phase_run, train
 
 
 def weights(setting, result):
@@ -143,7 +143,7 @@ def test_a_checkpoint_holds_no_random_state(private):
 
 
 def test_no_pickle_is_read_or_written():
-    for module in (checkpoint, feed, gradients, job, noise_plan, phase_run, summarise, train):
+    for module in (checkpoint, feed, gradients, job, noise_plan, phase_run, asking, train):
         source = inspect.getsource(module)
         assert "pickle" not in source.replace("without pickle", "")
         assert "torch.load" not in source

@@ -10,7 +10,7 @@ from privagams.component import Use
 from privagams.errors import ConfigError, PluginError, StageError
 from privagams.pipeline import Pipeline, ReleaseSettings
 from privagams.plugins import Registry
-from privagams.roles import Space, Summarised
+from privagams.roles import Space
 from privagams.stage_inputs import build
 
 if TYPE_CHECKING:
@@ -86,13 +86,15 @@ def refuse_members_without_images(prepared: Prepared) -> None:
 
 
 def _from_members(prepared: Prepared, release: ReleaseSettings) -> bool:
+    from privagams.training.noise_plan import asks_members, learning_of
+
     stage = prepared.plan.of("fit", release.name)[0]
     if prepared.store.has(stage.verb, stage.key):
         facts = json.loads((prepared.store.path(stage.verb, stage.key) / "facts.json").read_text())
         return bool(facts["members"])
     assert release.generator is not None
     model = _model(prepared.pipeline, prepared.registry, release.generator)
-    return isinstance(model, Summarised) or any(phase.data == "members" for phase in model.phases())
+    return any(asks_members(part) for part in learning_of(model))
 
 
 def _flow(pipeline: Pipeline, registry: Registry, release: ReleaseSettings) -> None:

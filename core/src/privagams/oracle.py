@@ -72,12 +72,12 @@ class Oracle:
         """
         import torch
 
-        from privagams.roles import Trained
+        from privagams.roles import Phase, Trained
 
         model = self._open(Access.LOSS, "losses")
         if not isinstance(model, Trained):
             raise NotApplicable("the model has no loss per image: it was fitted to one sum")
-        phases = model.phases()
+        phases = [part for part in model.phases() if isinstance(part, Phase)]
         # The last that saw members: what they left in the model, they left there.
         phase = ([p for p in phases if p.data == "members"] or [phases[-1]])[-1]
         found = np.empty((len(records), draws))

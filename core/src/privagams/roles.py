@@ -89,11 +89,47 @@ class Phase:
     ema: float = 0.0
     """Decay of the moving average of parameters that ends as the result; 0 for none."""
     weight_decay: float = 0.0
-    data: Literal["members", "reference"] = "members"
+    data: Literal["members", "reference", "released"] = "members"
+    """Whose images it learns from; "released": those that `images` gives, made of what earlier phases were told."""
     share: float = 1.0
-    """Of the release's privacy budget; shares of a generator's member phases add up to at most 1."""
+    """Of the release's privacy budget; shares of a generator's member phases and sums add up to at most 1."""
     trains: Callable[[str], bool] = field(default=lambda _: True)
     """Which of the module's parameters this phase trains, by name."""
+    images: Callable[[], Batch] | None = None
+    """What a phase on "released" data trains on: "pixels" and, with classes, "labels"; asked for when it starts."""
+
+
+@frozen(eq=False)
+class Summary:
+    """What one stretch of noisy sums told, and what is public about it."""
+
+    totals: torch.Tensor
+    """Sums over patients of their mean feature vectors, with noise, float32 "sums blocks d"."""
+    patients: float
+    """Expected number of patients in each sum, from `[public]` and the mechanism; never counted from the data."""
+    noise_std: float
+    """Standard deviation of the noise on each entry of `totals`; 0 for a yardstick."""
+
+
+@frozen(eq=False)
+class Sums:
+    """A stretch in which members are asked for noisy sums, in place of gradients.
+
+    `features(batch)` gives one vector per record, float32 "n d", of L2 norm at most 1, which depends on that record
+    alone. The core takes the mean over a patient's m records, 1/m each, whatever their classes; with `by_class` a
+    record's vector stands in the block of its class and all other blocks are 0. `take` is told the noisy sums, once
+    and again after every resume: it may fix what later stretches ask, and nothing else of members ever comes.
+    """
+
+    name: str
+    features: Callable[[Batch], torch.Tensor]
+    take: Callable[[Summary], None]
+    share: float = 1.0
+    """Of the release's privacy budget, as a share of 1/σ²."""
+    count: int = 1
+    """How many sums, each over its own sample of patients."""
+    by_class: bool = True
+    """Whether each class has a block of its own; without classes there is one block in any case."""
 
 
 class Model(Protocol):
@@ -111,30 +147,20 @@ class Model(Protocol):
 class Trained(Model, Protocol):
     """A model trained by gradients, in phases."""
 
-    def phases(self) -> Sequence[Phase]: ...
-
-
-@frozen(eq=False)
-class Summary:
-    """The only thing a one-shot model learns of members: one noisy sum, and what is public about it."""
-
-    total: torch.Tensor
-    """Sum over patients of their mean feature vectors, with noise, float32 "d"."""
-    patients: int
-    """Number of patients that `[public]` states; never counted from the data."""
-    noise_std: float
-    """Standard deviation of the noise on each entry of `total`; 0 for a yardstick."""
+    def phases(self) -> Sequence[Phase | Sums]: ...
 
 
 @runtime_checkable
 class Summarised(Model, Protocol):
-    """A model fitted to one sum over patients. The sum is all that touches members' data."""
+    """A model fitted to a few sums over patients. They are all that touches members' data."""
 
-    def features(self, batch: Batch) -> torch.Tensor:
-        """One vector per record, float32 "n d", of L2 norm at most 1. The core averages them per patient."""
+    def sums(self) -> Sequence[Sums]:
+        """What is asked of members, in order; the features of a later one may rest on what an earlier one told."""
         ...
 
-    def fit(self, summary: Summary, rng: torch.Generator, progress: Progress) -> None: ...
+    def fit(self, rng: torch.Generator, progress: Progress) -> None:
+        """Learn from what the sums told; post-processing, members are not seen again."""
+        ...
 
 
 @runtime_checkable
@@ -208,6 +234,14 @@ class NoisySum(Protocol):
 
     def add(self, vectors: Sequence[torch.Tensor]) -> None:
         """Clip each patient's vector (its tensors "b ..." taken as one vector) and add it to the sum."""
+        ...
+
+    def add_blocks(self, vectors: torch.Tensor, patients: torch.Tensor, blocks: torch.Tensor) -> None:
+        """Add patients whose vectors are 0 but for a few blocks, to a sum shaped as one tensor "blocks d".
+
+        Row j of `vectors` "m d" is the block `blocks[j]` of patient `patients[j]` (int64 "m", any numbers). All rows
+        of a patient come in one call and are clipped as one vector.
+        """
         ...
 
     def release(self) -> list[torch.Tensor]:

@@ -19,7 +19,7 @@ from privagams.plugins import Registry
 from privagams.randomise import randomise
 from privagams.records import Records
 from privagams.records_store import open_records
-from privagams.roles import Mechanism, PairedMetric, Phase, Progress, Trained
+from privagams.roles import Mechanism, PairedMetric, Phase, Progress, Sums
 from privagams.settings import to_plain
 from privagams.splits import AUXILIARY, MAIN, MEMBER, NONMEMBER, REFERENCE, check, split
 from privagams.stage_inputs import (
@@ -69,6 +69,7 @@ def _fit(
     stage: Stage, context: Context, registry: Registry, folder: Path, progress: Progress
 ) -> dict[str, Any]:
     from privagams.ledger.ledger import Ledger
+    from privagams.training.noise_plan import asks_members, learning_of
     from privagams.training.train import fit
 
     records, table = records_of(stage, context), table_of(stage, context)
@@ -88,19 +89,20 @@ def _fit(
         model, members, reference if len(reference) else None, space, mechanism, stage.settings["patients"],
         stage.seed, folder, account, progress,
     )  # fmt: skip
-    phases = model.phases() if isinstance(model, Trained) else ()
+    parts = learning_of(model)
     return {
         "notes": list(result.notes), "noise_multiplier": result.noise_multiplier, "steps": result.steps,
-        "reference": any(phase.data == "reference" for phase in phases),
-        "members": not phases or any(phase.data == "members" for phase in phases),
-        "noise_to_signal": _noise_to_signal(phases, mechanism, result.noise_multiplier, stage.settings["patients"]),
+        "reference": any(isinstance(part, Phase) and part.data == "reference" for part in parts),
+        "members": any(asks_members(part) for part in parts),
+        "noise_to_signal": _noise_to_signal(parts, mechanism, result.noise_multiplier, stage.settings["patients"]),
     }  # fmt: skip
 
 
 def _noise_to_signal(
-    phases: Sequence[Phase], mechanism: Mechanism | None, noise: float | None, patients: int
+    parts: Sequence[Phase | Sums], mechanism: Mechanism | None, noise: float | None, patients: int
 ) -> float | None:
     """The noise's norm in a step against q·N patients who all pull the same way: public figures only."""
+    phases = [part for part in parts if isinstance(part, Phase) and part.data == "members"]
     if mechanism is None or noise is None or not phases:
         return None
     trained = sum(

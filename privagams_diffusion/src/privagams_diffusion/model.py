@@ -1,42 +1,47 @@
-"""The denoising network, its loss per record, and how images are drawn from it."""
+"""The diffusion model: its loss per record, and how images are drawn from it."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from itertools import count
+from pathlib import Path
 
 import numpy as np
 import torch
-from diffusers.models.attention_processor import Attention, AttnProcessor
-from diffusers.models.unets.unet_2d import UNet2DModel
 from torch import nn
-from torch.nn import functional
 
-from privagams.errors import ConfigError
-from privagams.roles import Batch, Noise, Phase, Progress, Space
-from privagams_diffusion.schedule import ddim, signal_levels
-from privagams_diffusion.settings import NORM_GROUPS, DiffusionSettings
+from privagams.roles import Batch, Noise, Phase, Progress, Space, Sums
+from privagams_diffusion.adapters import add_adapters
+from privagams_diffusion.central import CentralImages
+from privagams_diffusion.network import apply_network, make_network
+from privagams_diffusion.objective import objective
+from privagams_diffusion.recipe import learning
+from privagams_diffusion.samplers import ddim, heun
+from privagams_diffusion.schedule import karras_sigmas, to_level, trailing
+from privagams_diffusion.settings import DiffusionSettings
+from privagams_diffusion.start import load_start
 
 
 class Diffusion:
-    """Denoising diffusion in pixel space.
-
-    Ho et al. (2020), arXiv 2006.11239; velocity prediction: Salimans and Ho (2022), arXiv 2202.00512.
-    """
+    """Denoising diffusion in pixel space; the sources stand at each objective, sampler and recipe."""
 
     def __init__(self, settings: DiffusionSettings) -> None:
         self.settings = settings
 
     def model(self, space: Space, seed: int) -> DiffusionModel:
-        _check_size(self.settings, space)
+        chosen = self.settings
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            return DiffusionModel(self.settings, space)
+            model = DiffusionModel(chosen, space)
+            if chosen.start is not None:
+                load_start(model, Path(chosen.start), chosen.start_sha256)
+            if chosen.tune == "lora":
+                add_adapters(model.net, chosen)
+            return model
 
 
 class DiffusionModel(nn.Module):
-    """A U-Net that fulfils `Trained`: calling it gives the loss of each record.
+    """A U-Net that fulfils `Trained` and `Denoising`: calling it gives the loss of each record.
 
     Guarantee: record i's loss depends on record i alone, and a call leaves nothing behind: GroupNorm only, no
     dropout, no buffers that training changes (test_replacing_one_record_changes_no_other_loss,
@@ -49,51 +54,42 @@ class DiffusionModel(nn.Module):
         super().__init__()
         self.settings = settings
         self.space = space
-        self.net = _network(settings, space)
-        self.register_buffer("levels", signal_levels(settings.schedule, settings.timesteps), persistent=False)
+        self.net = make_network(settings, space)
+        self.objective = objective(settings)
+        self.central = CentralImages(settings, space)
+        self.register_buffer("levels", to_level(self.objective.sigmas).float(), persistent=False)
 
     @property
     def hidden(self) -> int:
         """The label index that stands for "not told"."""
         return len(self.space.classes)
 
-    def phases(self) -> Sequence[Phase]:
-        chosen = self.settings
-        return [
-            Phase(
-                name="denoise",
-                module=self,
-                draw=self.draw,
-                steps=chosen.steps,
-                learning_rate=chosen.learning_rate,
-                batch=chosen.batch,
-                ema=chosen.ema,
-            )
-        ]
+    def phases(self) -> Sequence[Phase | Sums]:
+        return learning(self, self.draw, self.settings, self.central)
 
     def draw(self, n: int, rng: torch.Generator) -> Noise:
-        """All that is random about `n` losses: timestep int64 "n", noise "n c h w", labels to hide "n"."""
+        """All that is random about `n` losses: noise level and what the network is told of it, float "n";
+        noise "n c h w"; labels to hide, bool "n".
+        """
         side, channels = self.space.size, self.space.channels
+        sigma = self.objective.draw(n, rng)
         return {
-            "timestep": torch.randint(self.settings.timesteps, (n,), generator=rng, device=rng.device),
+            "sigma": sigma,
+            "condition": self.objective.condition(sigma),
             "noise": torch.randn((n, channels, side, side), generator=rng, device=rng.device),
             "hide": torch.rand((n,), generator=rng, device=rng.device) < self.settings.label_dropout,
         }
 
     def forward(self, batch: Batch, noise: Noise) -> torch.Tensor:
-        """Mean squared error of the prediction, one per record, float "n".
-
-        x_t = √ᾱ_t x_0 + √(1 − ᾱ_t) ε; the aim is ε, or v = √ᾱ_t ε − √(1 − ᾱ_t) x_0.
-        """
-        image, epsilon, timestep = batch["pixels"], noise["noise"], noise["timestep"]
-        signal, spread = self._shares(timestep)
-        noisy = signal * image + spread * epsilon
-        aim = epsilon if self.settings.prediction == "epsilon" else signal * epsilon - spread * image
+        """Mean squared error of the prediction at x = x_0 + σ ε, one per record, float "n"."""
+        image, epsilon, sigma = batch["pixels"], noise["noise"], noise["sigma"][:, None, None, None]
         labels = None
         if self.space.classes:
             told = batch["labels"]
             labels = torch.where(noise["hide"] | (told < 0), self.hidden, told)
-        return ((self._denoise(noisy, timestep, labels) - aim) ** 2).flatten(1).mean(1)
+        seen = self.objective.scales(sigma).into * (image + sigma * epsilon)
+        output = apply_network(self.net, self.settings, seen, noise["condition"], labels)
+        return ((output - self.objective.aim(image, epsilon, sigma)) ** 2).flatten(1).mean(1)
 
     @torch.no_grad()
     def sample(self, labels: np.ndarray, rng: torch.Generator, progress: Progress) -> np.ndarray:
@@ -115,11 +111,10 @@ class DiffusionModel(nn.Module):
         if self.space.classes:
             given = torch.full_like(timestep, -1) if labels is None else labels
             told = torch.where(given < 0, self.hidden, given)
-        output = self._denoise(noisy, timestep, told)
-        if self.settings.prediction == "epsilon":
-            return output
-        signal, spread = self._shares(timestep)
-        return signal * output + spread * noisy
+        # In float64: at little noise the difference of image and prediction is all that is asked for.
+        level = self.levels[timestep].double()[:, None, None, None]
+        x, sigma = noisy.double() / level.sqrt(), ((1 - level) / level).sqrt()
+        return ((x - self._denoise(x, sigma, told)) / sigma).to(noisy.dtype)
 
     def _sample(self, told: torch.Tensor, rng: torch.Generator, tick: Callable[[], None]) -> np.ndarray:
         device = self.levels.device
@@ -127,70 +122,35 @@ class DiffusionModel(nn.Module):
         noise = torch.randn(shape, generator=rng, device=rng.device).to(device)
         told = told.to(device)
         labels = torch.where(told < 0, self.hidden, told) if self.space.classes else None
-        images = ddim(
-            noise, self.levels, self.settings.sampling_steps, lambda x, t: self._predict(x, t, labels), tick
-        )
-        return _to_uint8(images)
 
-    def _predict(
-        self, noisy: torch.Tensor, timestep: torch.Tensor, labels: torch.Tensor | None
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """The image within [-1, 1] and the noise that together make `noisy`."""
-        signal, spread = self._shares(timestep)
-        output = self._denoise(noisy, timestep, labels)
-        if labels is not None and self.settings.guidance != 1:
-            blind = self._denoise(noisy, timestep, torch.full_like(labels, self.hidden))
-            output = blind + self.settings.guidance * (output - blind)
-        if self.settings.prediction == "epsilon":
-            image = (noisy - spread * output) / signal
-        else:
-            image = signal * noisy - spread * output
-        image = image.clamp(-1, 1)
-        return image, (noisy - signal * image) / spread
+        def denoise(x: torch.Tensor, sigma: float) -> torch.Tensor:
+            return self._guided(x, x.new_full((len(x), 1, 1, 1), sigma), labels).clamp(-1, 1)
 
-    def _shares(self, timestep: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        level = self.levels[timestep][:, None, None, None]
-        return level.sqrt(), (1 - level).sqrt()
+        way = heun if self.settings.sampler == "heun" else ddim
+        sigmas = self._sigmas()
+        return _to_uint8(way(noise * float(sigmas[0]), sigmas, denoise, tick))
 
-    def _denoise(
-        self, noisy: torch.Tensor, timestep: torch.Tensor, labels: torch.Tensor | None
-    ) -> torch.Tensor:
-        # Pixels are folded into channels: a quarter of the work at patch = 2, and noise stays independent.
-        folded = functional.pixel_unshuffle(noisy, self.settings.patch)
-        output = self.net(folded, timestep * (1000 / self.settings.timesteps), labels).sample
-        return functional.pixel_shuffle(output, self.settings.patch)
+    def _sigmas(self) -> torch.Tensor:
+        """The falling noise levels of drawing: of training's own timesteps, or of Karras' grid within them."""
+        chosen, known = self.settings, self.objective.sigmas
+        if chosen.sampler == "ddim":
+            return trailing(known, chosen.sampling_steps)
+        least, most = max(chosen.sigma_min, float(known[0])), min(chosen.sigma_max, float(known[-1]))
+        return karras_sigmas(chosen.sampling_steps, least, most, chosen.rho)
 
+    def _guided(self, x: torch.Tensor, sigma: torch.Tensor, labels: torch.Tensor | None) -> torch.Tensor:
+        image = self._denoise(x, sigma, labels)
+        if labels is None or self.settings.guidance == 1:
+            return image
+        blind = self._denoise(x, sigma, torch.full_like(labels, self.hidden))
+        return blind + self.settings.guidance * (image - blind)
 
-def _network(settings: DiffusionSettings, space: Space) -> UNet2DModel:
-    folded = space.channels * settings.patch**2
-    net: UNet2DModel = UNet2DModel(
-        sample_size=space.size // settings.patch,
-        in_channels=folded,
-        out_channels=folded,
-        block_out_channels=settings.channels,
-        down_block_types=("DownBlock2D",) * len(settings.channels),
-        up_block_types=("UpBlock2D",) * len(settings.channels),
-        layers_per_block=settings.layers,
-        norm_num_groups=NORM_GROUPS,
-        add_attention=settings.attention,
-        attention_head_dim=math.gcd(32, settings.channels[-1]),
-        num_class_embeds=len(space.classes) + 1 if space.classes else None,
-    )
-    for module in net.modules():
-        if isinstance(module, Attention):
-            # Plain matrix products: torch's fused attention has no rule for vmap and becomes a slow loop.
-            module.set_processor(AttnProcessor())
-    return net
-
-
-def _check_size(settings: DiffusionSettings, space: Space) -> None:
-    fold = settings.patch * 2 ** (len(settings.channels) - 1)
-    if space.size % fold:
-        raise ConfigError(
-            f"diffusion: {len(settings.channels)} widths in channels and patch = {settings.patch} need "
-            f"images whose size is a multiple of {fold} px, found {space.size} px; change tiles.size to "
-            f"{-(-space.size // fold) * fold}, or give fewer widths in channels or a smaller patch"
-        )
+    def _denoise(self, x: torch.Tensor, sigma: torch.Tensor, labels: torch.Tensor | None) -> torch.Tensor:
+        """The image D(x; σ) in x = x_0 + σ ε, not clamped; `sigma`: "n 1 1 1"."""
+        scales, condition = self.objective.scales(sigma), self.objective.condition(sigma.flatten())
+        seen = (scales.into * x).float()
+        output = apply_network(self.net, self.settings, seen, condition.float(), labels)
+        return scales.skip * x + scales.out * output
 
 
 def _to_uint8(images: torch.Tensor) -> np.ndarray:

@@ -1,18 +1,14 @@
-"""How much noise each timestep carries, and the way back from noise to an image."""
+"""Which noise levels there are: those of training, and the grid on which images are drawn."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 
 import torch
 
-Predict = Callable[[torch.Tensor, torch.Tensor], tuple[torch.Tensor, torch.Tensor]]
-"""(noisy image x_t "n c h w", timestep t "n") → (image x_0, noise ε)."""
-
 
 def signal_levels(schedule: str, timesteps: int) -> torch.Tensor:
-    """ᾱ_t, the share of signal variance at each timestep, float32 "timesteps", falling from about 1 to 0.
+    """ᾱ_t, the share of signal variance at each timestep, float64 "timesteps", falling from about 1 to 0.
 
     "cosine": Nichol and Dhariwal (2021), arXiv 2102.09672. "linear": Ho et al. (2020), arXiv 2006.11239, with
     β scaled so that fewer timesteps end in as much noise.
@@ -24,23 +20,32 @@ def signal_levels(schedule: str, timesteps: int) -> torch.Tensor:
     else:
         scale = 1000 / timesteps
         beta = torch.linspace(1e-4 * scale, 0.02 * scale, timesteps, dtype=torch.float64).clamp(max=0.999)
-    return torch.cumprod(1 - beta, dim=0).float()
+    return torch.cumprod(1 - beta, dim=0)
 
 
-def ddim(
-    noise: torch.Tensor, levels: torch.Tensor, steps: int, predict: Predict, tick: Callable[[], None]
-) -> torch.Tensor:
-    """Turn `noise` "n c h w" into images in [-1, 1] by `steps` deterministic steps.
+def karras_sigmas(steps: int, least: float, most: float, rho: float) -> torch.Tensor:
+    """σ_i = (σ_max^(1/ρ) + i/(n−1) · (σ_min^(1/ρ) − σ_max^(1/ρ)))^ρ, float64 "steps", falling.
 
-    x_s = √ᾱ_s x̂_0 + √(1 − ᾱ_s) ε̂, from the noisiest timestep down; Song et al. (2021), arXiv 2010.02502.
-    The first timestep is the noisiest one ("trailing": Lin et al. 2023, arXiv 2305.08891), else brightness
-    drifts.
+    Karras et al. (2022), arXiv 2206.00364, equation 5.
     """
-    timesteps = torch.linspace(len(levels), 0, steps + 1).round().long()[:-1] - 1
-    following = torch.cat([levels[timesteps[1:]], levels.new_ones(1)])
-    x = noise
-    for timestep, level in zip(timesteps.tolist(), following, strict=True):
-        image, direction = predict(x, torch.full((len(x),), timestep, device=x.device))
-        x = level.sqrt() * image + (1 - level).sqrt() * direction
-        tick()
-    return x
+    ramp = torch.linspace(0, 1, steps, dtype=torch.float64)
+    return (most ** (1 / rho) + ramp * (least ** (1 / rho) - most ** (1 / rho))) ** rho
+
+
+def to_sigma(level: torch.Tensor) -> torch.Tensor:
+    """σ = √((1 − ᾱ) / ᾱ), the noise per unit of signal."""
+    return ((1 - level) / level).sqrt()
+
+
+def to_level(sigma: torch.Tensor) -> torch.Tensor:
+    """ᾱ = 1 / (1 + σ²)."""
+    return 1 / (1 + sigma**2)
+
+
+def trailing(sigmas: torch.Tensor, steps: int) -> torch.Tensor:
+    """`steps` of the rising `sigmas`, falling, the noisiest one first, else brightness drifts.
+
+    Lin et al. (2023), arXiv 2305.08891.
+    """
+    chosen = torch.linspace(len(sigmas), 0, steps + 1).round().long()[:-1] - 1
+    return sigmas[chosen]

@@ -133,6 +133,10 @@ class CanarySum:
         self._rows += len(vectors[0])
         self._inner.add(vectors)
 
+    def add_blocks(self, vectors: torch.Tensor, patients: torch.Tensor, blocks: torch.Tensor) -> None:
+        self._rows += len(torch.unique(patients))
+        self._inner.add_blocks(vectors, patients, blocks)
+
     def release(self) -> list[torch.Tensor]:
         """Add the canaries that were drawn, release, and score every canary, included or not."""
         if self._rows > self._expected:

@@ -8,7 +8,7 @@ from typing import Any, cast
 
 import numpy as np
 import torch
-from attrs import frozen
+from attrs import evolve, frozen
 
 from privagams.audit.canaries import CanaryScores, flip_coins, sorted_by_score
 from privagams.audit.door import CanaryMechanism, watched_optimisers
@@ -20,7 +20,7 @@ from privagams.ledger.events import spending
 from privagams.ledger.uncharged import Uncharged
 from privagams.oracle import Access, Oracle
 from privagams.records import Records
-from privagams.roles import Generator, Mechanism, Progress, Space, Summarised, Summary, Trained
+from privagams.roles import Generator, Mechanism, Progress, Space, Summarised, Summary, Sums, Trained
 from privagams.training.train import fit
 
 MOST_INVENTED = 64
@@ -105,7 +105,7 @@ def audit_mechanism(
     account = Uncharged()
     with tempfile.TemporaryDirectory(dir=folder, prefix="audit-") as work, watched_optimisers(watched):
         fit(
-            model if isinstance(model, Trained) else _Watched(model, watched),
+            cast(Trained, _Watched(model, watched)),
             joined(people, images.take(shown)), people, space, cast(Mechanism, watched), public_patients, seed,
             Path(work), account, progress,
         )  # fmt: skip
@@ -139,16 +139,32 @@ def audit_mechanism(
 
 
 class _Watched:
-    """A one-shot model in an audit: its features are asked for; fitting, which sees only the sum, is left out."""
+    """A model in an audit: what it is told is compared with what was released; a one-shot model's fit, which sees
+    nothing else, is left out.
+    """
 
-    def __init__(self, model: Summarised, mechanism: CanaryMechanism) -> None:
-        self.features, self.sample = model.features, model.sample
+    def __init__(self, model: Trained | Summarised, mechanism: CanaryMechanism) -> None:
+        self.sample = model.sample
         self.state_dict, self.load_state_dict = model.state_dict, model.load_state_dict
         self._mechanism = mechanism
+        if isinstance(model, Summarised):
+            self.sums, self.fit = lambda: [self._watched(each) for each in model.sums()], _left_out
+        else:
+            self.phases = lambda: [
+                self._watched(part) if isinstance(part, Sums) else part for part in model.phases()
+            ]
 
-    def fit(self, summary: Summary, rng: torch.Generator, progress: Progress) -> None:
-        for each in self._mechanism.sums:
-            each.applied([summary.total])
+    def _watched(self, sums: Sums) -> Sums:
+        def take(summary: Summary) -> None:
+            for door, total in zip(self._mechanism.sums[-sums.count :], summary.totals, strict=True):
+                door.applied([total * self._mechanism.norm])
+            sums.take(summary)
+
+        return evolve(sums, take=take)
+
+
+def _left_out(rng: torch.Generator, progress: Progress) -> None:
+    """In place of a fit."""
 
 
 def _people(patients: Records | None, space: Space, public: int, seed: int) -> tuple[Records, str]:

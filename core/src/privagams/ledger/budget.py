@@ -9,7 +9,7 @@ from attrs import frozen
 
 from privagams.errors import BudgetError
 from privagams.plan import Stage
-from privagams.roles import LocalMechanism, Mechanism, Space, Summarised
+from privagams.roles import LocalMechanism, Mechanism, Space
 
 if TYPE_CHECKING:
     from privagams.run import Prepared
@@ -89,15 +89,11 @@ def _randomising(mechanism: LocalMechanism, space: Space, images: int) -> Any:
 
 def _training(prepared: Prepared, stage: Stage, mechanism: Mechanism, space: Space) -> list[Any]:
     from privagams.stage_inputs import build
-    from privagams.training.noise_plan import Stretch, plan_noise
+    from privagams.training.noise_plan import learning_of, noisy_stretches, plan_noise
 
     patients = stage.settings["patients"]
     model = build(prepared.registry, "generators", stage.settings["generator"]).model(space, stage.seed)
-    stretches = [Stretch(1, 1)]
-    if not isinstance(model, Summarised):
-        phases = [phase for phase in model.phases() if phase.data == "members"]
-        stretches = [Stretch(phase.steps, phase.steps, phase.share) for phase in phases]
-    doses = plan_noise(mechanism, stretches, patients)
+    doses = plan_noise(mechanism, noisy_stretches(learning_of(model)), patients)
     return [mechanism.event(dose.noise_multiplier, dose.steps, patients) for dose in doses if dose.steps]
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import torch
 
-from privagams.roles import Batch, Phase, Space, Summarised, Summary, Trained
+from privagams.roles import Batch, Phase, Space, Summarised, Summary, Sums, Trained
 from privagams.testing import worlds
 from privagams.testing.exercises import pictures
 from privagams.testing.subject import NotConcerned, Subject
@@ -51,11 +52,26 @@ def trained(subject: Subject, space: Space = LABELLED, seed: int = 3) -> Trained
     return model
 
 
-def summarised(subject: Subject, space: Space = LABELLED, seed: int = 3) -> Summarised:
-    model = subject.build().model(space, seed)
-    if subject.component.training != "summary":
-        raise NotConcerned("it learns by gradients, not from a summary")
-    return model
+def phases_of(subject: Subject, space: Space = LABELLED, seed: int = 3) -> list[Phase]:
+    """The phases of a model that learns by gradients."""
+    return [part for part in trained(subject, space, seed).phases() if isinstance(part, Phase)]
+
+
+def asked(model: Trained | Summarised, space: Space = LABELLED) -> Iterator[Sums]:
+    """Each stretch of sums of a model, which has been told of `RECORDS` patients what came of those before."""
+    for part in model.sums() if isinstance(model, Summarised) else model.phases():
+        if isinstance(part, Sums):
+            yield part
+            part.take(told(part, space))
+
+
+def asked_of(subject: Subject) -> Iterator[Sums]:
+    """As `asked`, of a fresh model; `NotConcerned` where members are not asked for sums."""
+    model = subject.build().model(LABELLED, 3)
+    stretches = model.sums() if isinstance(model, Summarised) else model.phases()
+    if not any(isinstance(part, Sums) for part in stretches):
+        raise NotConcerned("it learns by gradients, not from sums")
+    return asked(model)
 
 
 def losses(phase: Phase, given: Batch, seed: int = 1) -> torch.Tensor:
@@ -64,11 +80,15 @@ def losses(phase: Phase, given: Batch, seed: int = 1) -> torch.Tensor:
     return found
 
 
-def summary(model: Summarised, space: Space) -> Summary:
-    """What a model would learn of `RECORDS` patients."""
+def told(sums: Sums, space: Space) -> Summary:
+    """What a model would learn of `RECORDS` patients, by class where it asks so."""
+    given = batch(space)
     with torch.no_grad():
-        total = model.features(batch(space)).sum(0)
-    return Summary(total, RECORDS, 0.1)
+        vectors = sums.features(given)
+    blocks = max(1, len(space.classes)) if sums.by_class else 1
+    place = given["labels"] if blocks > 1 else torch.zeros(RECORDS, dtype=torch.int64)
+    total = vectors.new_zeros(blocks, vectors.shape[1]).index_add_(0, place, vectors)
+    return Summary(total.expand(sums.count, -1, -1).clone(), RECORDS, 0.1)
 
 
 def exercise_model(generator: Any) -> tuple[list[np.ndarray], list[tuple[np.ndarray, np.ndarray]]]:
@@ -78,19 +98,21 @@ def exercise_model(generator: Any) -> tuple[list[np.ndarray], list[tuple[np.ndar
     tensors = list(given.values())
     before = [t.numpy().copy() for t in tensors]
     results = []
+    for part in model.sums() if isinstance(model, Summarised) else model.phases():
+        if isinstance(part, Sums):
+            learnt = told(part, LABELLED)
+            tensors.append(learnt.totals)
+            before.append(learnt.totals.numpy().copy())
+            results.append(learnt.totals.numpy().copy())
+            part.take(learnt)
+            continue
+        noise = part.draw(RECORDS, rng(1))
+        tensors += list(noise.values())
+        before += [t.numpy().copy() for t in noise.values()]
+        with torch.no_grad():
+            results.append(part.module(given, noise).numpy())
     if isinstance(model, Summarised):
-        learnt = summary(model, LABELLED)
-        tensors.append(learnt.total)
-        before.append(learnt.total.numpy().copy())
-        results.append(learnt.total.numpy().copy())
-        model.fit(learnt, rng(2), quiet)
-    else:
-        for phase in model.phases():
-            noise = phase.draw(RECORDS, rng(1))
-            tensors += list(noise.values())
-            before += [t.numpy().copy() for t in noise.values()]
-            with torch.no_grad():
-                results.append(phase.module(given, noise).numpy())
+        model.fit(rng(2), quiet)
     labels = np.arange(RECORDS, dtype=np.int64) % len(LABELLED.classes)
     tensors.append(torch.from_numpy(labels))
     before.append(labels.copy())

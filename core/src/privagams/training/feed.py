@@ -54,3 +54,18 @@ class Feed:
     def _scaled(self, pixels: np.ndarray) -> torch.Tensor:
         tensor = torch.from_numpy(pixels).to(self._device).permute(0, 3, 1, 2)
         return tensor.to(torch.float32, memory_format=torch.contiguous_format).div_(127.5).sub_(1.0)
+
+
+class GivenFeed:
+    """Images that a model made itself, as batches: for phases that see no data set."""
+
+    def __init__(self, images: Batch, device: str = "cpu") -> None:
+        self._images = {name: tensor.to(device) for name, tensor in images.items()}
+
+    def __len__(self) -> int:
+        return len(self._images["pixels"])
+
+    def batch(self, positions: np.ndarray) -> Batch:
+        """Take the images at `positions`; one may stand there several times."""
+        chosen = torch.from_numpy(positions).to(self._images["pixels"].device)
+        return {name: tensor[chosen] for name, tensor in self._images.items()}

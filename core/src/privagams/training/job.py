@@ -13,7 +13,7 @@ from dp_accounting import DpEvent
 from privagams.errors import BudgetError
 from privagams.ledger.chain import Head
 from privagams.records import Records
-from privagams.roles import Mechanism, Model, Phase, Progress, Space
+from privagams.roles import Mechanism, Model, Phase, Progress, Space, Sums
 from privagams.training.checkpoint import (
     CHECKPOINT,
     WEIGHTS,
@@ -23,6 +23,9 @@ from privagams.training.checkpoint import (
     save_checkpoint,
     save_tensors,
 )
+
+_OF_A_PHASE = ("name", "steps", "learning_rate", "batch", "ema", "weight_decay", "data", "share")
+_OF_SUMS = ("name", "share", "count", "by_class")
 
 
 class Account(Protocol):
@@ -84,9 +87,9 @@ class Job:
     block_steps: int | None
     device: str
 
-    def resume(self, phases: Sequence[Phase]) -> Checkpoint:
+    def resume(self, parts: Sequence[Phase | Sums]) -> Checkpoint:
         """Return where to go on: the folder's checkpoint, once the ledger confirmed it, or a start."""
-        settings = _settings(self, phases)
+        settings = _settings(self, parts)
         found = load_checkpoint(self.folder)
         if found is None:
             return Checkpoint(settings, phase=0, step=0)
@@ -146,7 +149,7 @@ def nothing_left(mechanism: Mechanism) -> BudgetError:
     )
 
 
-def _settings(job: Job, phases: Sequence[Phase]) -> dict[str, Any]:
+def _settings(job: Job, parts: Sequence[Phase | Sums]) -> dict[str, Any]:
     """What a checkpoint must agree in; not `physical_patients` and `block_steps`, which change no result."""
     settings: dict[str, Any] = {
         "size": job.space.size,
@@ -160,9 +163,11 @@ def _settings(job: Job, phases: Sequence[Phase]) -> dict[str, Any]:
         for name in ("epsilon", "delta", "clip_norm", "tiles_per_step", "noise_draws"):
             settings[name] = getattr(job.mechanism, name)
         settings["sampling rate"] = job.mechanism.sampling_rate(job.public_patients)
-    for number, phase in enumerate(phases):
-        for name in ("name", "steps", "learning_rate", "batch", "ema", "weight_decay", "data", "share"):
-            settings[f"phases[{number}].{name}"] = getattr(phase, name)
-        shapes = {n: list(p.shape) for n, p in phase.module.named_parameters() if phase.trains(n)}
-        settings[f"phases[{number}].parameters"] = shapes
+    for number, part in enumerate(parts):
+        names = _OF_SUMS if isinstance(part, Sums) else _OF_A_PHASE
+        for name in names:
+            settings[f"phases[{number}].{name}"] = getattr(part, name)
+        if isinstance(part, Phase):
+            shapes = {n: list(p.shape) for n, p in part.module.named_parameters() if part.trains(n)}
+            settings[f"phases[{number}].parameters"] = shapes
     return settings

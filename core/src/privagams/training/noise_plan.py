@@ -9,7 +9,7 @@ from attrs import frozen
 from dp_accounting import ComposedDpEvent, DpEvent
 
 from privagams.ledger import accounting
-from privagams.roles import Mechanism
+from privagams.roles import Mechanism, Phase, Summarised, Sums, Trained
 
 MOST_EXTRA_NOISE = 4.0
 """After an interruption: beyond this many times the planned noise, rather fewer steps than noisier ones."""
@@ -22,6 +22,26 @@ class Stretch:
     planned: int
     left: int
     share: float = 1.0
+
+
+def learning_of(model: Trained | Summarised) -> list[Phase | Sums]:
+    """What a model does to learn, in order."""
+    return list(model.sums() if isinstance(model, Summarised) else model.phases())
+
+
+def asks_members(part: Phase | Sums) -> bool:
+    """Whether a stretch touches members' data."""
+    return isinstance(part, Sums) or part.data == "members"
+
+
+def steps_of(part: Phase | Sums) -> int:
+    """How many sums, or optimiser steps, a stretch takes."""
+    return part.count if isinstance(part, Sums) else part.steps
+
+
+def noisy_stretches(parts: Sequence[Phase | Sums]) -> list[Stretch]:
+    """The stretches that cost privacy, none of them begun."""
+    return [Stretch(steps_of(p), steps_of(p), p.share) for p in parts if asks_members(p)]
 
 
 @frozen

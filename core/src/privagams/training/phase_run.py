@@ -11,7 +11,7 @@ import torch
 
 from privagams.errors import PluginError, StageError
 from privagams.roles import Mechanism, Noise, NoisySum, Phase
-from privagams.training.feed import Feed
+from privagams.training.feed import Feed, GivenFeed
 from privagams.training.gradients import (
     Gradients,
     PatientGradients,
@@ -98,8 +98,9 @@ class PlainSteps:
     """
 
     def __init__(
-        self, phase: Phase, parameters: Iterable[torch.Tensor], feed: Feed, seed: Sequence[int], device: str
-    ) -> None:
+        self, phase: Phase, parameters: Iterable[torch.Tensor], feed: Feed | GivenFeed, seed: Sequence[int],
+        device: str,
+    ) -> None:  # fmt: skip
         if len(feed) == 0:
             raise StageError(
                 f"phase {phase.name!r}: expected {phase.data} to train on, found none with a label in "

@@ -11,13 +11,22 @@ from attrs import evolve
 
 from privagams.errors import PluginError, StageError
 from privagams.records import Records
-from privagams.roles import Mechanism, Phase, Progress, Space, Summarised, Trained
+from privagams.roles import Mechanism, Phase, Progress, Space, Summarised, Sums, Trained
+from privagams.training.asking import Asking, tell
 from privagams.training.checkpoint import Checkpoint
-from privagams.training.feed import Feed
+from privagams.training.feed import Feed, GivenFeed
 from privagams.training.job import Account, FitResult, Job, model_tensors, nothing_left, restore_model
-from privagams.training.noise_plan import Dose, Stretch, interruption_notes, plan_noise, planned_event
+from privagams.training.noise_plan import (
+    Dose,
+    Stretch,
+    asks_members,
+    interruption_notes,
+    learning_of,
+    plan_noise,
+    planned_event,
+    steps_of,
+)
 from privagams.training.phase_run import PhaseRun, PlainSteps, PrivateSteps, Steps
-from privagams.training.summarise import fit_summary
 
 __all__ = ["BLOCK_STEPS", "Account", "FitResult", "fit"]
 
@@ -64,45 +73,79 @@ def fit(
         block_steps, device,
     )  # fmt: skip
     with _threads(threads):
-        return fit_summary(model, job) if isinstance(model, Summarised) else _Phases(model, job).fit()
+        return _Learning(model, job).fit()
 
 
-class _Phases:
-    """A model's phases, one after the other, in blocks that each end in a checkpoint."""
+class _Learning:
+    """A model's stretches, phases and sums, one after the other, in blocks that each end in a checkpoint."""
 
-    def __init__(self, model: Trained, job: Job) -> None:
+    def __init__(self, model: Trained | Summarised, job: Job) -> None:
         self._model, self._job = model, job
-        self._phases = list(model.phases())
+        self._parts = learning_of(model)
         self._feeds: dict[str, Feed] = {}
-        _require_sound(self._phases, job)
+        _require_sound(self._parts, job)
         self._longest = job.block_steps or max(1, min(BLOCK_STEPS, self._total // 20))
 
     def fit(self) -> FitResult:
-        at = self._job.resume(self._phases)
+        at = self._job.resume(self._parts)
         if at.finished:
             return self._job.result(at)
-        for phase in self._phases:
-            phase.module.to(self._job.device)
-        if at.tensors:
-            restore_model(self._model, at)
+        for part in self._parts:
+            if isinstance(part, Phase):
+                part.module.to(self._job.device)
+        self._recall(at)
         at, doses = self._dosed(at)
-        for number in range(at.phase, len(self._phases)):
-            at = self._train(number, at, doses[number])
-        self._job.progress(self._total, self._total)
+        for number in range(at.phase, len(self._parts)):
+            part, dose = self._parts[number], doses[number]
+            at = self._ask(part, at, dose) if isinstance(part, Sums) else self._train(part, number, at, dose)
+        if isinstance(self._model, Summarised):
+            rng = torch.Generator().manual_seed(self._job.seed)
+            self._model.fit(rng, self._job.progress)
+        else:
+            self._job.progress(self._total, self._total)
         return self._job.finish(self._model, at)
 
-    def _train(self, number: int, at: Checkpoint, dose: Dose) -> Checkpoint:
+    def _recall(self, at: Checkpoint) -> None:
+        """Tell the model again what it was told, then give it back its weights."""
+        for part in self._parts[: at.phase]:
+            if isinstance(part, Sums):
+                tell(part, self._job, at.tensors[_totals(part)], float(at.tensors[_noise(part)]))
+        if at.tensors:
+            restore_model(self._model, at)
+
+    def _ask(self, sums: Sums, at: Checkpoint, dose: Dose) -> Checkpoint:
+        """Ask one stretch of sums. All are asked or none: half of them would be another question."""
+        asking = Asking(sums, self._feed("members"), self._job)
+        mechanism, multiplier = self._job.mechanism, dose.noise_multiplier
+        after = evolve(at, phase=at.phase + 1, step=0, done=at.done + sums.count)
+
+        def keep(totals: torch.Tensor) -> Checkpoint:
+            tell(sums, self._job, totals, multiplier)
+            told = {_totals(sums): totals, _noise(sums): torch.tensor(multiplier, dtype=torch.float64)}
+            return evolve(after, tensors=told | self._told(at) | model_tensors(self._model))
+
+        if mechanism is None:
+            return self._job.save(keep(asking.exact()))
+        if dose.steps < sums.count:
+            raise nothing_left(mechanism)
+        # The vectors are long in the making, the release is not: a crash between ledger and file is unlikely.
+        doors = asking.collect(multiplier)
+        event = mechanism.event(multiplier, sums.count, self._job.public_patients)
+        after = evolve(after, noise_multiplier=multiplier)
+        return self._job.noisy_block(event, sums.count, lambda: keep(asking.release(doors)))
+
+    def _train(self, phase: Phase, number: int, at: Checkpoint, dose: Dose) -> Checkpoint:
         """Run what is left of one phase, block by block."""
-        run = PhaseRun(self._phases[number])
+        run = PhaseRun(phase)
         if at.step > 0:
             run.restore(at.tensors, at.step)
         limit = at.step + dose.steps
         if at.step == limit:
             run.finish()
-            return evolve(at, phase=number + 1, step=0, tensors=model_tensors(self._model))
-        private = self._job.mechanism is not None and _private(self._phases[number])
+            return evolve(at, phase=number + 1, step=0, tensors=model_tensors(self._model) | self._told(at))
+        private = self._job.mechanism is not None and asks_members(phase)
         multiplier = dose.noise_multiplier if private else None
-        steps = self._steps(number, run, multiplier)
+        steps = self._steps(phase, number, run, multiplier)
         while at.phase == number:
             count = min(self._longest, limit - run.step)
             at = self._block(run, steps, at, count, limit, multiplier)
@@ -127,70 +170,89 @@ class _Phases:
         return self._job.noisy_block(event, count, lambda: evolve(work(), noise_multiplier=multiplier))
 
     def _after(self, run: PhaseRun, at: Checkpoint, count: int, last: bool) -> Checkpoint:
+        told = self._told(at)
         if last:
             run.finish()
-            phase, step, tensors = at.phase + 1, 0, model_tensors(self._model)
+            phase, step, tensors = at.phase + 1, 0, model_tensors(self._model) | told
         else:
-            phase, step, tensors = at.phase, run.step, model_tensors(self._model) | run.tensors()
+            phase, step, tensors = at.phase, run.step, model_tensors(self._model) | run.tensors() | told
         return evolve(at, phase=phase, step=step, done=at.done + count, tensors=tensors)
 
-    def _steps(self, number: int, run: PhaseRun, multiplier: float | None) -> Steps:
-        phase, job = self._phases[number], self._job
-        feed = self._feed(phase)
+    def _told(self, at: Checkpoint) -> dict[str, torch.Tensor]:
+        """What earlier sums told; kept, since a resumed model must be told again."""
+        names = {name(p) for p in self._parts if isinstance(p, Sums) for name in (_totals, _noise)}
+        return {name: tensor for name, tensor in at.tensors.items() if name in names}
+
+    def _steps(self, phase: Phase, number: int, run: PhaseRun, multiplier: float | None) -> Steps:
+        job = self._job
+        feed = self._feed(phase.data) if phase.images is None else GivenFeed(phase.images(), job.device)
         if multiplier is None:
             return PlainSteps(phase, run.parameters.values(), feed, [job.seed, number], job.device)
         assert job.mechanism is not None
+        assert isinstance(feed, Feed)
         noisy_sum = job.mechanism.noisy_sum(list(run.parameters.values()), multiplier, job.public_patients)
         return PrivateSteps(
             phase, list(run.parameters), feed, job.mechanism, noisy_sum, job.public_patients, job.device
         )
 
-    def _feed(self, phase: Phase) -> Feed:
-        if phase.data not in self._feeds:
-            records = self._job.members if _private(phase) else self._job.reference
+    def _feed(self, data: str) -> Feed:
+        if data not in self._feeds:
+            records = self._job.members if data == "members" else self._job.reference
             assert records is not None
-            self._feeds[phase.data] = Feed(records, self._job.space.classes, self._job.device)
-        return self._feeds[phase.data]
+            self._feeds[data] = Feed(records, self._job.space.classes, self._job.device)
+        return self._feeds[data]
 
     def _dosed(self, at: Checkpoint) -> tuple[Checkpoint, list[Dose]]:
-        """What is left of each phase, noise 0 where it sees no member; the checkpoint notes what changed."""
-        passed = [
-            p.steps if n < at.phase else at.step if n == at.phase else 0 for n, p in enumerate(self._phases)
-        ]
-        doses = [Dose(p.steps - n, 0.0, 0.0) for p, n in zip(self._phases, passed, strict=True)]
-        mechanism, noisy = self._job.mechanism, [n for n, p in enumerate(self._phases) if _private(p)]
+        """What is left of each stretch, noise 0 where it sees no member; the checkpoint notes what changed."""
+        whole = [steps_of(part) for part in self._parts]
+        passed = [n if i < at.phase else at.step if i == at.phase else 0 for i, n in enumerate(whole)]
+        doses = [Dose(n - gone, 0.0, 0.0) for n, gone in zip(whole, passed, strict=True)]
+        mechanism, noisy = self._job.mechanism, [n for n, p in enumerate(self._parts) if asks_members(p)]
         if mechanism is None or not noisy:
             return at, doses
-        stretches = [Stretch(self._phases[n].steps, doses[n].steps, self._phases[n].share) for n in noisy]
+        stretches = [Stretch(whole[n], doses[n].steps, self._parts[n].share) for n in noisy]
         patients, before = self._job.public_patients, at.planned_noise
         planned = plan_noise(mechanism, stretches, patients, self._job.spent(), before)
         if not any(passed[n] or dose.steps for n, dose in zip(noisy, planned, strict=True)):
             raise nothing_left(mechanism)
         for n, dose in zip(noisy, planned, strict=True):
             doses[n] = dose
-        self._job.announce(planned_event(mechanism, planned, patients))
+        if any(dose.steps for dose in planned):
+            self._job.announce(planned_event(mechanism, planned, patients))
         notes = at.notes + interruption_notes(planned, sum(s.left for s in stretches))
         return evolve(at, notes=notes, planned_noise=tuple(dose.planned for dose in planned)), doses
 
     @property
     def _total(self) -> int:
-        return sum(phase.steps for phase in self._phases)
+        return sum(steps_of(part) for part in self._parts)
 
 
-def _private(phase: Phase) -> bool:
-    return phase.data == "members"
+def _totals(sums: Sums) -> str:
+    return f"told/{sums.name}"
 
 
-def _require_sound(phases: Sequence[Phase], job: Job) -> None:
-    """Check what a generator states about its phases before anything is spent on them."""
-    if not phases or any(phase.steps < 1 for phase in phases):
+def _noise(sums: Sums) -> str:
+    return f"noise of/{sums.name}"
+
+
+def _require_sound(parts: Sequence[Phase | Sums], job: Job) -> None:
+    """Check what a generator states about its stretches before anything is spent on them."""
+    if not parts or any(steps_of(part) < 1 for part in parts):
         raise PluginError("generator: expected phases of at least one step each; check its `steps`")
-    if job.reference is None and not all(_private(phase) for phase in phases):
+    asked = [part.name for part in parts if isinstance(part, Sums)]
+    if len(set(asked)) < len(asked):
+        raise PluginError(f"generator: expected sums of different names, found {asked}")
+    phases = [part for part in parts if isinstance(part, Phase)]
+    if any((phase.data == "released") != (phase.images is not None) for phase in phases):
+        raise PluginError(
+            'generator: expected `images` for phases on "released" data, and for no other; check its phases'
+        )
+    if job.reference is None and any(phase.data == "reference" for phase in phases):
         raise StageError(
             "generator: expected reference data for a phase that trains on it, found none; add [reference], "
             "set `reference` in [split], or choose a generator that needs none"
         )
-    shares = [phase.share for phase in phases if _private(phase)]
+    shares = [part.share for part in parts if asks_members(part)]
     if job.mechanism is not None and shares and (min(shares) <= 0 or sum(shares) > 1 + 1e-9):
         raise PluginError(
             f"generator: expected shares of the budget above 0 that add up to at most 1, found {shares}"

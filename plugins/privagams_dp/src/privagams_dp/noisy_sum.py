@@ -29,7 +29,7 @@ class GaussianSum:
     def __init__(
         self, like: Sequence[torch.Tensor], clip_norm: float, noise_multiplier: float, rate: float
     ) -> None:
-        self._rate, self._std = rate, noise_multiplier * clip_norm
+        self._rate, self._std, self._clip_norm = rate, noise_multiplier * clip_norm, clip_norm
         self._shapes = [t.shape for t in like]
         self._total = torch.zeros(sum(t.numel() for t in like), dtype=torch.float64, device=like[0].device)
         self._pieces = [piece for part in self._parts() for piece in _cut(part[None])]
@@ -56,6 +56,21 @@ class GaussianSum:
             # float64, so that a patient's weight does not depend on how much was summed before.
             total[0] += slot.summed_grad  # type: ignore[attr-defined]
             slot.grad_sample = slot.summed_grad = None  # type: ignore[attr-defined]
+
+    def add_blocks(self, vectors: torch.Tensor, patients: torch.Tensor, blocks: torch.Tensor) -> None:
+        """Clip patients whose vectors are 0 but for some blocks, and add them; see `roles.NoisySum`."""
+        (total,) = self._parts()
+        vectors = _finite(vectors.detach())
+        distinct, owner = torch.unique(patients, return_inverse=True)
+        squared = torch.zeros(len(distinct), dtype=torch.float64, device=vectors.device)
+        for piece in _cut(vectors):
+            squared.index_add_(0, owner, torch.linalg.vector_norm(piece, dim=1).double().square())
+        room = self._clip_norm * (1 - _HAIR)
+        factor = (room / squared.sqrt().clamp(min=room))[owner].to(vectors.dtype)
+        present, place = torch.unique(blocks, return_inverse=True)
+        weights = torch.zeros(len(present), len(vectors), dtype=vectors.dtype, device=vectors.device)
+        weights[place, torch.arange(len(vectors), device=vectors.device)] = factor
+        total.index_add_(0, present, (weights @ vectors).double())
 
     def release(self) -> list[torch.Tensor]:
         """Add the noise, return the sum, start anew."""

@@ -1,17 +1,31 @@
-"""How the network is fitted to the noisy sum: by an unbiased distance between mean features."""
+"""How a network is fitted to a noisy sum: by an unbiased distance between mean features."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Protocol
+
 import torch
-from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from privagams.roles import Progress
-from privagams_oneshot.features import Embedding
-from privagams_oneshot.network import Network
-from privagams_oneshot.settings import DpMerfSettings
+from privagams_oneshot.network import DrawingNetwork
 
 WARM_UP = 20
 """Steps over which the step size rises."""
+
+
+class FitSettings(Protocol):
+    """What is set of a fit."""
+
+    @property
+    def steps(self) -> int: ...
+    @property
+    def batch(self) -> int: ...
+    @property
+    def learning_rate(self) -> float: ...
+    @property
+    def averaging(self) -> float: ...
 
 
 def distance(features: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
@@ -38,17 +52,15 @@ def trust(means: torch.Tensor, noise_std: torch.Tensor, groups: torch.Tensor) ->
 
 
 def fit_network(
-    network: Network,
-    embedding: Embedding,
-    target: torch.Tensor,
-    weights: torch.Tensor,
-    settings: DpMerfSettings,
+    network: DrawingNetwork,
+    loss: Callable[[torch.Tensor, torch.Generator], torch.Tensor],
+    settings: FitSettings,
     rng: torch.Generator,
     progress: Progress,
 ) -> None:
-    """Bring the mean features of each class to `target` "k d", weighted; then fix the batch statistics."""
-    labels = torch.arange(len(target), device=target.device).repeat_interleave(settings.batch)
-    root = weights.sqrt()
+    """Lower `loss(images, rng)` of images "k·batch c h w", class by class; then fix the batch statistics."""
+    device = network.embed.weight.device
+    labels = torch.arange(network.classes, device=device).repeat_interleave(settings.batch)
     parameters = list(network.parameters())
     optimiser = torch.optim.Adam(parameters, lr=settings.learning_rate, betas=(0.5, 0.99))
     average = [parameter.detach().clone() for parameter in parameters]
@@ -56,12 +68,8 @@ def fit_network(
     for step in range(settings.steps):
         rate = min(1.0, (step + 1) / WARM_UP) * (1 - step / settings.steps) ** 0.7
         optimiser.param_groups[0]["lr"] = settings.learning_rate * rate
-        # A lattice that moves leaves no place where a pattern of the lattice's own pitch could hide.
-        offset = int(torch.randint(64, (), generator=rng))
-        features = embedding(network(labels, network.draw(len(labels), rng)), offset)
         optimiser.zero_grad()
-        weighted = features.view(len(target), settings.batch, -1) * root[:, None]
-        torch.autograd.backward(distance(weighted, target * root).sum())
+        torch.autograd.backward(loss(network(labels, network.draw(len(labels), rng)), rng))
         optimiser.step()
         keep = min(settings.averaging, (1 + step) / (10 + step))
         torch._foreach_lerp_(average, [parameter.detach() for parameter in parameters], 1 - keep)
@@ -73,10 +81,10 @@ def fit_network(
 
 
 @torch.no_grad()
-def _settle(network: Network, labels: torch.Tensor, rng: torch.Generator, batches: int = 20) -> None:
+def _settle(network: DrawingNetwork, labels: torch.Tensor, rng: torch.Generator, batches: int = 20) -> None:
     """Take batch statistics anew, from drawn images, for the weights as they are now."""
     for module in network.modules():
-        if isinstance(module, nn.BatchNorm2d):
+        if isinstance(module, _BatchNorm):
             module.reset_running_stats()
     network.train()
     for _ in range(batches):

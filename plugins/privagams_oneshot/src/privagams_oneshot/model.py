@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 import torch
 from attrs import frozen
 from torch import nn
 
-from privagams.errors import ConfigError
-from privagams.roles import Batch, Progress, Space, Summary
+from privagams.errors import ConfigError, StageError
+from privagams.roles import Batch, Progress, Space, Summary, Sums
+from privagams_oneshot.drawing import draw
 from privagams_oneshot.features import CONSTANT, Embedding
-from privagams_oneshot.fitting import fit_network, trust
+from privagams_oneshot.fitting import distance, fit_network, trust
 from privagams_oneshot.network import Network
 from privagams_oneshot.settings import DpMerfSettings
 
-DRAWN_AT_ONCE = 100
-"""Images drawn together; part of what makes a draw repeatable."""
 SMALLEST = 4
 """Images smaller than this have no texture to speak of, px."""
 
@@ -54,54 +54,50 @@ class DpMerfModel(nn.Module):
             torch.manual_seed(seed)
             self.network = Network(space, settings.width, settings.latent)
         self.network.eval()
+        self._told: tuple[torch.Tensor, torch.Tensor] | None = None
 
-    @torch.no_grad()
-    def features(self, batch: Batch) -> torch.Tensor:
-        """Embed records in the block of their class, the other blocks 0: float32 "n (k d)", norm at most 1.
+    def sums(self) -> Sequence[Sums]:
+        """Ask for one sum: of all records' features, each in the block of its class."""
+        return [Sums("features", self._features, self._take)]
 
-        A record with a label outside of the classes gives 0 everywhere.
-        """
-        embedded: torch.Tensor = self.embedding(batch["pixels"])
-        if not self.space.classes:
-            return embedded
-        classes = torch.arange(len(self.space.classes), device=embedded.device)
-        own = (batch["labels"][:, None] == classes).to(embedded.dtype)
-        return (own[:, :, None] * embedded[:, None]).flatten(1)
-
-    def fit(self, summary: Summary, rng: torch.Generator, progress: Progress) -> None:
+    def fit(self, rng: torch.Generator, progress: Progress) -> None:
         """Fit to the sum. Whatever is done here is post-processing: members are not seen again."""
-        device = self.network.embed.weight.device
-        means, noise_std = (part.to(device) for part in class_means(summary, self.network.classes))
+        if self._told is None:
+            raise StageError("dp-merf: expected the noisy sum before the fit, found none; `take` it first")
+        means, noise_std = (part.to(self.network.embed.weight.device) for part in self._told)
         # Weighted, not shrunk: a short mean embedding is not a cautious one, it belongs to wilder images.
         weights = trust(means, noise_std, self.embedding.get_buffer("groups"))
-        fit_network(self.network, self.embedding, means, weights, self.settings, rng, progress)
+        root = weights.sqrt()
 
-    @torch.no_grad()
+        def loss(images: torch.Tensor, rng: torch.Generator) -> torch.Tensor:
+            # A lattice that moves leaves no place where a pattern of the lattice's own pitch could hide.
+            features = self.embedding(images, int(torch.randint(64, (), generator=rng)))
+            weighted = features.view(self.network.classes, self.settings.batch, -1) * root[:, None]
+            return distance(weighted, means * root).sum()
+
+        fit_network(self.network, loss, self.settings, rng, progress)
+
     def sample(self, labels: np.ndarray, rng: torch.Generator, progress: Progress) -> np.ndarray:
         """Draw one image per label, uint8 "n h w c"."""
-        self.network.eval()
-        wanted = torch.as_tensor(labels, dtype=torch.int64, device=self.network.embed.weight.device)
-        drawn = np.empty((len(wanted), self.space.size, self.space.size, self.space.channels), np.uint8)
-        for start in range(0, len(wanted), DRAWN_AT_ONCE):
-            part = wanted[start : start + DRAWN_AT_ONCE]
-            drawn[start : start + len(part)] = _to_uint8(
-                self.network(part, self.network.draw(len(part), rng))
-            )
-            progress(start + len(part), len(wanted))
-        return drawn
+        return draw(self.network, self.space, labels, rng, progress)
+
+    def _features(self, batch: Batch) -> torch.Tensor:
+        """Embed records, float32 "n d", norm at most 1."""
+        embedded: torch.Tensor = self.embedding(batch["pixels"])
+        return embedded
+
+    def _take(self, summary: Summary) -> None:
+        """Keep what the sum told of each class; the core tells it again after a resume."""
+        self._told = class_means(summary)
 
 
-def class_means(summary: Summary, classes: int) -> tuple[torch.Tensor, torch.Tensor]:
+def class_means(summary: Summary) -> tuple[torch.Tensor, torch.Tensor]:
     """Turn the noisy sum into one mean embedding per class, "k d", and the noise of its entries, "k 1".
 
     A class is counted by its own constant entry, since only the number of patients is public. That entry is
     noisy; a quarter of a fair share is the least it is taken for, lest the noise of a rare class be blown up.
     """
-    sums = summary.total.view(classes, -1)
-    counts = (sums[:, :1] / math.sqrt(CONSTANT)).clamp(min=max(1.0, summary.patients / (4 * classes)))
+    sums = summary.totals[0]
+    fair = summary.patients / len(sums)
+    counts = (sums[:, :1] / math.sqrt(CONSTANT)).clamp(min=max(1.0, fair / 4))
     return sums / counts, summary.noise_std / counts
-
-
-def _to_uint8(images: torch.Tensor) -> np.ndarray:
-    scaled = (images.permute(0, 2, 3, 1) * 127.5 + 127.5).round()
-    return scaled.to(torch.uint8).cpu().numpy()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from typing import Any, Protocol
 
 import torch
 from torch import nn
@@ -12,6 +14,20 @@ from privagams.roles import Space
 
 COARSEST = 8
 """Side of the coarsest map is at most this, px."""
+
+
+class DrawingNetwork(Protocol):
+    """A `torch.nn.Module` that draws images of given classes from randomness made beforehand."""
+
+    classes: int
+    embed: nn.Embedding
+
+    def draw(self, n: int, rng: torch.Generator) -> list[torch.Tensor]: ...
+    def __call__(self, labels: torch.Tensor, noise: list[torch.Tensor]) -> torch.Tensor: ...
+    def parameters(self) -> Iterator[nn.Parameter]: ...
+    def modules(self) -> Iterator[nn.Module]: ...
+    def train(self, mode: bool = True) -> Any: ...
+    def eval(self) -> Any: ...
 
 
 class Layer(nn.Module):

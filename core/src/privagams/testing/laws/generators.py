@@ -3,24 +3,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
 from safetensors.torch import load, save
 
-from privagams.roles import Phase, Summarised, Trained
+from privagams.roles import Batch, Phase, Summarised, Trained
 from privagams.testing.models import (
     LABELLED,
     RECORDS,
     UNLABELLED,
+    asked,
+    asked_of,
     batch,
     losses,
+    phases_of,
     quiet,
     replaced,
     rng,
-    summarised,
-    trained,
 )
 from privagams.testing.subject import Bench, Subject
 from privagams.training.gradients import PatientGradients, trained_parameters
@@ -30,7 +33,7 @@ _SMALL = 1e-4
 
 def check_training_is_as_declared(subject: Subject, bench: Bench) -> None:
     """The component's `training` names what its model offers: "gradients" for `phases`, "summary" for
-    `features`.
+    `sums`.
 
     If this fails, set `training` in the Component: pairs of generator and mechanism are checked by it.
     """
@@ -47,7 +50,7 @@ def check_one_finite_loss_per_record(subject: Subject, bench: Bench) -> None:
     If this fails, average over pixels and channels, never over records.
     """
     for space in (LABELLED, UNLABELLED):
-        phases = trained(subject, space).phases()
+        phases = phases_of(subject, space)
         assert phases, "no phases"
         assert sum(p.share for p in phases if p.data == "members") <= 1 + 1e-9, "shares add up to more than 1"
         for phase in phases:
@@ -64,7 +67,7 @@ def check_noise_is_drawn_beforehand(subject: Subject, bench: Bench) -> None:
 
     If this fails, move every random number of `forward` into `draw`; dropout too.
     """
-    for phase in trained(subject).phases():
+    for phase in phases_of(subject):
         noise = phase.draw(RECORDS, rng(1))
         short = {k: tuple(v.shape) for k, v in noise.items() if not v.ndim or len(v) != RECORDS}
         assert not short, f"{phase.name}: expected {RECORDS} rows, found {short}"
@@ -82,7 +85,7 @@ def check_other_records_leave_a_loss_alone(subject: Subject, bench: Bench) -> No
     Otherwise one patient's images reach another's gradient past the clipping. If this fails, use GroupNorm in
     place of BatchNorm, and no statistic of the batch.
     """
-    for phase in trained(subject).phases():
+    for phase in phases_of(subject):
         before = losses(phase, batch(LABELLED))
         after = losses(phase, replaced(batch(LABELLED), batch(LABELLED, shift=9), row=0))
         gap = float((before - after)[1:].abs().max() / (before.abs().max() + 1e-12))
@@ -95,13 +98,15 @@ def check_a_loss_leaves_nothing_behind(subject: Subject, bench: Bench) -> None:
     If this fails, keep no running statistics, and initialise nothing from the first batch.
     """
     model = subject.build().model(LABELLED, 3)
-    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     if isinstance(model, torch.nn.Module):
         model.train()
-    _use(model)
-    after = model.state_dict()
-    moved = [name for name in before if not torch.equal(before[name], after[name])]
-    assert not moved and before.keys() == after.keys(), f"changed {', '.join(moved) or 'its keys'}"
+    for use in _uses(model):
+        before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+        with torch.no_grad():
+            use(batch(LABELLED))
+        after = model.state_dict()
+        moved = [name for name in before if not torch.equal(before[name], after[name])]
+        assert not moved and before.keys() == after.keys(), f"changed {', '.join(moved) or 'its keys'}"
 
 
 def check_gradients_per_record_are_right(subject: Subject, bench: Bench) -> None:
@@ -109,7 +114,7 @@ def check_gradients_per_record_are_right(subject: Subject, bench: Bench) -> None
 
     If this fails, avoid in-place operations and branches on values in `forward`.
     """
-    for phase in trained(subject).phases():
+    for phase in phases_of(subject):
         names = list(trained_parameters(phase.module, phase.trains))
         assert names, f"{phase.name}: trains no parameter"
         given, noise = batch(LABELLED), phase.draw(RECORDS, rng(1))
@@ -132,13 +137,12 @@ def check_features_are_bounded(subject: Subject, bench: Bench) -> None:
     The sum's noise is made for this norm. If this fails, scale or clamp before, and divide by the largest
     norm.
     """
-    model = summarised(subject)
     wild = batch(LABELLED)
     for row, value in enumerate((1e6, float("inf"), float("nan"), -1e30)):
         wild["pixels"][row] = value
-    for given in (batch(LABELLED), wild):
+    for sums, given in ((sums, given) for sums in asked_of(subject) for given in (batch(LABELLED), wild)):
         with torch.no_grad():
-            found = model.features(given)
+            found = sums.features(given)
         assert found.ndim == 2 and len(found) == RECORDS, (
             f"expected one vector per record, found {tuple(found.shape)}"
         )
@@ -152,12 +156,12 @@ def check_features_treat_each_record_alone(subject: Subject, bench: Bench) -> No
 
     If this fails, take no mean or scale over the batch.
     """
-    model = summarised(subject)
-    with torch.no_grad():
-        before = model.features(batch(LABELLED))
-        after = model.features(replaced(batch(LABELLED), batch(LABELLED, shift=9), row=0))
-    gap = float((before - after)[1:].abs().max())
-    assert gap < 1e-5, f"another record's features change by {gap:.2g}"
+    for sums in asked_of(subject):
+        with torch.no_grad():
+            before = sums.features(batch(LABELLED))
+            after = sums.features(replaced(batch(LABELLED), batch(LABELLED, shift=9), row=0))
+        gap = float((before - after)[1:].abs().max())
+        assert gap < 1e-5, f"{sums.name}: another record's features change by {gap:.2g}"
 
 
 def check_samples_are_images(subject: Subject, bench: Bench) -> None:
@@ -196,11 +200,11 @@ def _drawn(model: Any) -> np.ndarray:
     return found
 
 
-def _use(model: Trained | Summarised) -> None:
-    if isinstance(model, Summarised):
-        with torch.no_grad():
-            model.features(batch(LABELLED))
-        return
-    phase: Phase
-    for phase in model.phases():
-        losses(phase, batch(LABELLED))
+def _uses(model: Trained | Summarised) -> Iterator[Callable[[Batch], object]]:
+    """Each way in which training looks at a batch; what a model is told in between may change it."""
+    for sums in asked(model):
+        yield sums.features
+    if isinstance(model, Trained):
+        for part in model.phases():
+            if isinstance(part, Phase):
+                yield partial(losses, part)

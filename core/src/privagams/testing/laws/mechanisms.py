@@ -109,6 +109,27 @@ def check_one_patient_moves_the_sum_by_the_clip_norm(subject: Subject, bench: Be
             )
 
 
+def check_blocks_of_a_patient_are_clipped_together(subject: Subject, bench: Bench) -> None:
+    """With the noise off, patients given by blocks stand in their blocks, and one patient, however many blocks it
+    has, moves the sum by at most the clip norm.
+
+    If this fails, take a patient's rows in `add_blocks` as one vector when clipping.
+    """
+    mechanism = subject.build()
+    clip = mechanism.clip_norm
+    for size in (1e-3, 1.0, 1e6, 1e30, math.inf, math.nan):
+        found = _blocks(mechanism, torch.full((3, 4), size), owners=(7, 7, 7), places=(0, 1, 2))
+        norm = float(found.norm())
+        assert norm <= clip * (1 + _SLACK), (
+            f"three blocks of {size:g} move the sum by {norm:.6g}, clip {clip:g}"
+        )
+    short = torch.full((3, 4), clip / 16)
+    found = _blocks(mechanism, short, owners=(5, 9, 5), places=(2, 0, 0))
+    share = found / (clip / 16)
+    expected = torch.tensor([2.0, 0.0, 1.0])[:, None].expand(3, 4)
+    assert torch.allclose(share, expected, atol=_SLACK), f"blocks hold {share.mean(1).tolist()} times a row"
+
+
 def check_sum_is_not_divided_by_who_took_part(subject: Subject, bench: Bench) -> None:
     """With the noise off, k patients with one short vector each sum to k times it, however many were drawn.
 
@@ -281,6 +302,18 @@ def _draws(mechanism: Any) -> np.ndarray:
 
 def _steps(mechanism: Any) -> int:
     return 1 if mechanism.kind == "summary" else _STEPS
+
+
+def _blocks(
+    mechanism: Any, rows: torch.Tensor, owners: tuple[int, ...], places: tuple[int, ...]
+) -> torch.Tensor:
+    """Release a sum of three blocks, all but without noise."""
+    door = mechanism.noisy_sum([torch.zeros(3, rows.shape[1])], _NO_NOISE, _PATIENTS)
+    door.sample(_PATIENTS)
+    door.add_blocks(rows, torch.tensor(owners), torch.tensor(places))
+    (found,) = door.release()
+    total: torch.Tensor = found
+    return total
 
 
 def _sum(mechanism: Any, chunks: list[list[torch.Tensor]]) -> torch.Tensor:
