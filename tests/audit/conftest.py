@@ -16,7 +16,7 @@ from privagams.errors import StageError
 from privagams.judge import gate, local_verdicts
 from privagams.ledger import accounting
 from privagams.ledger.events import pure
-from privagams.roles import Phase, Space
+from privagams.roles import Phase, Space, Sums
 from privagams_dp.dp_sgd import DpSgd
 from privagams_dp.one_sum import OneSum
 from privagams_dp.settings import DpSgdSettings, NoisySumSettings
@@ -76,7 +76,10 @@ class TinySummary(nn.Module):
         pixels = batch["pixels"].flatten(1).repeat(1, self.copies)
         return pixels / pixels.norm(dim=1, keepdim=True).clamp(min=1)
 
-    def fit(self, summary, rng, progress):
+    def sums(self):
+        return [Sums("pixels", self.features, lambda summary: None, by_class=False)]
+
+    def fit(self, rng, progress):
         raise AssertionError("an audit needs the sum only")
 
     def sample(self, labels, rng, progress):

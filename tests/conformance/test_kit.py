@@ -17,7 +17,7 @@ from privagams.access import Access, Scores
 from privagams.component import Component
 from privagams.errors import NotApplicable, SlideError
 from privagams.evidence import Measurement
-from privagams.roles import Invertible, Phase
+from privagams.roles import Invertible, Phase, Sums
 from privagams.testing import checks_for, worlds
 from privagams.testing.catalogue import law_of, remedy_of
 from privagams.testing.checking import try_law
@@ -517,9 +517,15 @@ class GoodSummaryModel(GoodModel):
     def scaled(self, features):
         return features
 
-    def fit(self, summary, rng, progress):
+    def sums(self):
+        return [Sums("means", self.features, self.take, by_class=False)]
+
+    def take(self, summary):
+        self.told = summary.totals[0, 0] / summary.patients
+
+    def fit(self, rng, progress):
         with torch.no_grad():
-            self.mean.copy_((summary.total / summary.patients)[:, None, None])
+            self.mean.copy_(self.told[:, None, None])
 
 
 class GoodSummariser(GoodGenerator):
@@ -586,8 +592,21 @@ class EachTensor:
         for door, vector in zip(self.doors, vectors, strict=True):
             door.add([vector])
 
+    def add_blocks(self, vectors, patients, blocks):
+        self.doors[0].add_blocks(vectors, patients, blocks)
+
     def release(self):
         return [tensor for door in self.doors for tensor in door.release()]
+
+
+class EachBlock(GaussianSum):
+    def add_blocks(self, vectors, patients, blocks):
+        super().add_blocks(vectors, torch.arange(len(vectors)), blocks)
+
+
+class ClipsEachBlock(DpSgd):
+    def noisy_sum(self, like, noise_multiplier, patients):
+        return EachBlock(like, self.clip_norm, noise_multiplier, self.sampling_rate(patients))
 
 
 class HalfTheNoise(DpSgd):
@@ -803,6 +822,7 @@ BROKEN = {
     "cost_grows_with_use": [mechanism(FewStepsCostMore)],
     "event_tells_what_is_done": [mechanism(HalfTheRate)],
     "one_patient_moves_the_sum_by_the_clip_norm": [mechanism(ClipsEachTensor)],
+    "blocks_of_a_patient_are_clipped_together": [mechanism(ClipsEachBlock)],
     "noise_has_the_size_claimed": [mechanism(HalfTheNoise)],
     "noise_follows_no_seed": [mechanism(SeededNoise)],
     "patients_are_drawn_at_the_rate_claimed": [mechanism(FixedBatches), mechanism(WeightsPatients)],

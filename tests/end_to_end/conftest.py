@@ -1,12 +1,19 @@
+import contextlib
+import hashlib
+import io
 import os
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
 import pytest
+from filelock import FileLock
 from PIL import Image
+
+from privagams.cli import cli
 
 PIPELINE = """\
 api = 1
@@ -58,7 +65,15 @@ use = "kid"
 
 
 def make_project(folder):
-    """Write 24 patients of two small images each, a table, and pipeline.toml."""
+    """Write 24 patients of two small images each, a table, and pipeline.toml; beside it the data set's secrets.
+
+    Secrets of the test's own: by secrets drawn anew one project in thirty would have a role with nobody in it, or
+    a class. These give every role patients of both classes, with and without reference patients.
+    """
+    secrets = folder.parent / "home" / "tiny"
+    secrets.mkdir(parents=True, mode=0o700)
+    (secrets / "key").write_bytes(hashlib.sha256(b"the key of the tiny data set").digest())
+    (secrets / "salt").write_bytes(hashlib.sha256(b"the salt of the tiny data set 2771").digest())
     rng = np.random.default_rng(0)
     folder.mkdir(parents=True)
     lines = ["file,patient_id,slide_id,label"]
@@ -87,16 +102,32 @@ def project(tmp_path, monkeypatch):
 
 
 @pytest.fixture(scope="session")
-def _finished(tmp_path_factory):
+def once_for_all(tmp_path_factory):
+    """`once_for_all(name, make)`: a folder that `make` fills once, whichever of the test processes comes first."""
+
+    def of(name, make):
+        shared = tmp_path_factory.getbasetemp()
+        shared = shared.parent if os.environ.get("PYTEST_XDIST_WORKER") else shared
+        with FileLock(shared / f"{name}.lock"):
+            if not (shared / name / "made").exists():
+                shutil.rmtree(shared / name, ignore_errors=True)
+                make(shared / name)
+                (shared / name / "made").touch()
+        return shared / name
+
+    return of
+
+
+@pytest.fixture(scope="session")
+def _finished(once_for_all):
     """One project run to its report; tests work on copies."""
-    base = tmp_path_factory.mktemp("finished")
-    make_project(base / "project")
-    run = subprocess.run(
-        [sys.executable, "-m", "privagams", "run"], cwd=base / "project", capture_output=True, text=True,
-        env={**os.environ, "PRIVAGAMS_HOME": str(base / "home")}, check=False,
-    )  # fmt: skip
-    assert run.returncode == 0, run.stdout + run.stderr
-    return base
+
+    def make(base):
+        make_project(base / "project")
+        done = run_program(base, "run")
+        assert done.returncode == 0, done.stdout + done.stderr
+
+    return once_for_all("finished", make)
 
 
 @pytest.fixture
@@ -108,18 +139,55 @@ def finished(_finished, tmp_path, monkeypatch):
     return tmp_path / "project"
 
 
-@pytest.fixture
-def privagams(tmp_path):
-    """Run the command line in the project's folder; returns the finished process."""
+def run_program(base, *arguments, timeout=600, **environment):
+    """The program in a process of its own, in base/project with base/home; returns the finished process."""
+    return subprocess.run(
+        [sys.executable, "-m", "privagams", *map(str, arguments)],
+        cwd=base / "project", capture_output=True, text=True, timeout=timeout, check=False,
+        env={**os.environ, "PRIVAGAMS_HOME": str(base / "home"), **environment},
+    )  # fmt: skip
 
-    def run(*arguments, timeout=600, **environment):
-        return subprocess.run(
-            [sys.executable, "-m", "privagams", *map(str, arguments)],
-            cwd=tmp_path / "project", capture_output=True, text=True, timeout=timeout,
-            env={**os.environ, **environment},
-        )  # fmt: skip
+
+@pytest.fixture(scope="session")
+def program():
+    return run_program
+
+
+@pytest.fixture
+def privagams(tmp_path, monkeypatch):
+    """Run the command line in the project's folder; returns what it said and its exit code.
+
+    Only `run` is a process of its own, of one stage at a time: others would spend most of their time on imports.
+    """
+
+    def run(*arguments):
+        if arguments[0] == "run":
+            return run_program(tmp_path, *arguments, "--jobs", 1)
+        said, errors = io.StringIO(), io.StringIO()
+        with monkeypatch.context() as patch:
+            patch.chdir(tmp_path / "project")
+            with contextlib.redirect_stdout(said), contextlib.redirect_stderr(errors):
+                code = cli.main([*map(str, arguments)], prog_name="privagams")
+        return subprocess.CompletedProcess(arguments, code, said.getvalue(), errors.getvalue())
 
     return run
+
+
+@pytest.fixture
+def heard(tmp_path):
+    """Wait until the project's run has said `text` in its journal; for tests that end it there."""
+
+    def until(text, process, seconds=300):
+        journal = tmp_path / "project" / "runs" / "tiny" / "events.jsonl"
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            if journal.is_file() and text in journal.read_text():
+                return
+            assert process.poll() is None, f"it ended before {text!r}"
+            time.sleep(0.05)
+        raise AssertionError(f"nothing of {text!r} within {seconds} s")
+
+    return until
 
 
 @pytest.fixture

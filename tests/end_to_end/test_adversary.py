@@ -3,8 +3,6 @@
 import json
 import os
 import shutil
-import subprocess
-import sys
 
 import pytest
 
@@ -87,24 +85,18 @@ def with_attacks(project, attacks, releases=("raw",), audit=""):
     (project / "pipeline.toml").write_text(body + "\n".join(f"[[attacks]]\n{attack}\n" for attack in attacks))
 
 
-def run(project, site=None, **environment):
-    path = os.pathsep.join([str(site), os.environ.get("PYTHONPATH", "")]) if site else None
-    environment = {**os.environ, **({"PYTHONPATH": path} if path else {}), **environment}
-    return subprocess.run(
-        [sys.executable, "-m", "privagams", "run"], cwd=project, capture_output=True, text=True, timeout=500,
-        env=environment, check=False,
-    )  # fmt: skip
-
-
 def report_of(project):
     return json.loads((project / "runs" / "tiny" / "report.json").read_text())
 
 
-def test_a_misbehaving_attack_fails_by_name_and_the_rest_of_the_panel_is_judged(project, hostile):
+def test_a_misbehaving_attack_fails_by_name_and_the_rest_of_the_panel_is_judged(
+    project, hostile, program, tmp_path
+):
     modes = ["nan", "short", "unknown", "above", "writes", "hangs", "dies", "constant"]
     attacks = ['use = "nearest-patient"', *(f'use = "test-hostile"\nmode = "{mode}"' for mode in modes)]
     with_attacks(project, attacks, audit="[audit]\nattack_minutes = 0.4\n\n")
-    outcome = run(project, hostile)
+    path = os.pathsep.join([str(hostile), os.environ.get("PYTHONPATH", "")])
+    outcome = program(tmp_path, "run", PYTHONPATH=path)
     assert outcome.returncode in (1, 3), outcome.stdout + outcome.stderr
     report = report_of(project)
     (release,) = report["releases"]
@@ -120,17 +112,14 @@ def test_a_misbehaving_attack_fails_by_name_and_the_rest_of_the_panel_is_judged(
     assert "test-hostile 1.0" in outcome.stdout
 
 
-def test_shadows_are_trained_once_for_all_attacks_and_never_touch_the_ledger(project, tmp_path):
+def test_shadows_are_trained_once_for_all_attacks_and_never_touch_the_ledger(project, privagams, tmp_path):
     attacks = ['use = "lira"\nshadows = 4', 'use = "rmia"\nshadows = 4']
     with_attacks(project, attacks, releases=("drawn", "one-shot"))
-    outcome = run(project)
+    outcome = privagams("run")
     assert outcome.returncode == 0, outcome.stdout + outcome.stderr
     artifacts = [p.name for p in (project / "runs" / "tiny" / "artifacts").iterdir()]
     assert sum(name.startswith("shadow-") for name in artifacts) == 8
-    shown = subprocess.run(
-        [sys.executable, "-m", "privagams", "ledger", "--json"], cwd=project, capture_output=True, text=True,
-        check=True,
-    )  # fmt: skip
+    shown = privagams("ledger", "--json")
     # One noisy sum of the release, none of its shadows.
     assert shown.stdout.count("one-shot") >= 1
     (ledger,) = (tmp_path / "home").rglob("ledger.jsonl")
@@ -139,18 +128,18 @@ def test_shadows_are_trained_once_for_all_attacks_and_never_touch_the_ledger(pro
         assert {attack["attack"] for attack in release["attacks"]} == {"lira", "rmia"}
 
 
-def test_more_shadows_than_the_budget_of_hours_are_skipped_with_the_reason(project):
+def test_more_shadows_than_the_budget_of_hours_are_skipped_with_the_reason(project, privagams):
     with_attacks(
         project, ['use = "lira"\nshadows = 4'], releases=("drawn",), audit="[audit]\nshadow_budget = 0.0\n\n"
     )
-    outcome = run(project)
+    outcome = privagams("run")
     assert outcome.returncode == 0, outcome.stdout + outcome.stderr
     (entry,) = report_of(project)["not_run"]
     assert entry["attack"] == "lira"
     assert "shadow_budget" in entry["reason"]
 
 
-def test_an_image_that_was_saved_again_under_another_patient_is_refused(project):
+def test_an_image_that_was_saved_again_under_another_patient_is_refused(project, privagams):
     from PIL import Image
 
     Image.open(project / "CASE000-0.png").save(project / "CASE001-0.png", compress_level=1)
@@ -158,7 +147,7 @@ def test_an_image_that_was_saved_again_under_another_patient_is_refused(project)
     # Only tiles that were kept are compared, so that every one must be: which of them are is drawn by chance.
     text = (project / "pipeline.toml").read_text()
     (project / "pipeline.toml").write_text(text.replace("per_patient = 8", "per_patient = 18"))
-    outcome = run(project)
+    outcome = privagams("run")
     assert outcome.returncode == 2, outcome.stdout + outcome.stderr
     assert "same pixels under different patients" in outcome.stdout + outcome.stderr
 

@@ -2,10 +2,7 @@
 
 import csv
 import json
-import os
 import shutil
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -76,21 +73,15 @@ use = "psnr"
 """
 
 
-def run_cli(base, *arguments):
-    return subprocess.run(
-        [sys.executable, "-m", "privagams", *arguments], cwd=base / "project", capture_output=True, text=True,
-        env={**os.environ, "PRIVAGAMS_HOME": str(base / "home")}, check=False,
-    )  # fmt: skip
-
-
 @pytest.fixture(scope="module")
-def _made(tmp_path_factory, make_tiny_project):
-    base = tmp_path_factory.mktemp("randomised")
-    make_tiny_project(base / "project")
-    (base / "project" / "pipeline.toml").write_text(PIPELINE)
-    done = run_cli(base, "run", "--jobs", "2")
-    assert done.returncode == 0, done.stdout + done.stderr
-    return base
+def _made(once_for_all, make_tiny_project, program):
+    def make(base):
+        make_tiny_project(base / "project")
+        (base / "project" / "pipeline.toml").write_text(PIPELINE)
+        done = program(base, "run", "--jobs", "2")
+        assert done.returncode == 0, done.stdout + done.stderr
+
+    return once_for_all("randomised", make)
 
 
 @pytest.fixture
@@ -178,11 +169,11 @@ def test_an_attack_through_the_flow_runs_where_there_is_a_flow(made):
     assert "latent-matching" not in [a["attack"] for a in pixels["attacks"]]
 
 
-def test_a_second_run_does_nothing_and_spends_nothing(made):
+def test_a_second_run_does_nothing_and_spends_nothing(made, privagams):
     before = (
         (made / "home" / "tiny" / "ledger.jsonl").read_bytes() if (made / "home" / "tiny").is_dir() else None
     )
-    done = run_cli(made, "run")
+    done = privagams("run")
     assert "Nothing to do" in done.stdout
     if before is not None:
         assert (made / "home" / "tiny" / "ledger.jsonl").read_bytes() == before
@@ -235,29 +226,48 @@ def test_what_was_paid_for_and_lost_altogether_is_not_made_again(again, monkeypa
         perform(stage, prepared.context, prepared.registry, quiet)
 
 
-def test_a_flow_trained_on_members_without_a_mechanism_carries_no_claim(made):
-    changed = PIPELINE.replace('train_on = "reference"', 'train_on = "members"')
-    (made / "project" / "pipeline.toml").write_text(changed)
-    done = run_cli(made, "run")
+@pytest.fixture
+def without_training(made):
+    """Let the flow learn from members, past any mechanism; `yardstick` says so openly."""
+
+    def change(yardstick):
+        changed = PIPELINE.replace('train_on = "reference"', 'train_on = "members"')
+        said = changed.replace('name = "latents"', 'name = "latents"\nyardstick = true')
+        (made / "project" / "pipeline.toml").write_text(said if yardstick else changed)
+
+    return change
+
+
+def test_a_flow_trained_on_members_without_a_mechanism_carries_no_claim(made, privagams, without_training):
+    without_training(yardstick=False)
+    done = privagams("run")
     assert done.returncode == 2
     assert "releases[1].training" in done.stderr + done.stdout
-    yardstick = changed.replace('name = "latents"', 'name = "latents"\nyardstick = true')
-    (made / "project" / "pipeline.toml").write_text(yardstick)
-    done = run_cli(made, "run")
+
+
+def test_a_yardsticks_flow_does_not_become_a_claims(made, privagams, without_training):
+    without_training(yardstick=True)
+    done = privagams("run")
     assert done.returncode == 0, done.stdout + done.stderr
     latents = report(made)["releases"][1]
     assert latents["yardstick"]
     assert latents["claims"] == []
+    without_training(yardstick=False)
+    for arguments in (("run",), ("approve", "latents", "--by", "A. Steward")):
+        done = privagams(*arguments)
+        assert done.returncode == 2, arguments
+        assert "releases[1].training" in done.stderr + done.stdout
+    assert not (made / "project" / "outbox").exists()
 
 
-def test_a_flow_trained_under_dp_sgd_is_paid_for_as_well(made):
+def test_a_flow_trained_under_dp_sgd_is_paid_for_as_well(made, privagams):
     changed = PIPELINE.replace('train_on = "reference"', 'train_on = "members"').replace(
         'mechanism = { use = "latent-gaussian"',
         'training = { use = "dp-sgd", epsilon = 3.0, delta = 1e-4, patients_per_step = 4, noise_draws = 1 }\n'
         'mechanism = { use = "latent-gaussian"',
     )
     (made / "project" / "pipeline.toml").write_text(changed)
-    done = run_cli(made, "run")
+    done = privagams("run")
     assert done.returncode == 0, done.stdout + done.stderr
     (claim,) = report(made)["releases"][1]["claims"]
     assert claim["adjacency"] == "zero-out"
@@ -265,14 +275,14 @@ def test_a_flow_trained_under_dp_sgd_is_paid_for_as_well(made):
     assert claim["replace_one_epsilon"] > claim["epsilon"]
 
 
-def test_a_budget_too_small_for_the_copies_is_refused_before_anything_runs(made):
-    done = run_cli(made, "run", "--set", "budget.epsilon=5", "--set", "releases.0.mechanism.epsilon=7")
+def test_a_budget_too_small_for_the_copies_is_refused_before_anything_runs(made, privagams):
+    done = privagams("run", "--set", "budget.epsilon=5", "--set", "releases.0.mechanism.epsilon=7")
     assert done.returncode == 4
     assert "Refused" in done.stderr + done.stdout
 
 
-def test_approved_copies_leave_without_order_and_without_names(made):
-    done = run_cli(made, "approve", "pixels", "--by", "A. Steward")
+def test_approved_copies_leave_without_order_and_without_names(made, privagams):
+    done = privagams("approve", "pixels", "--by", "A. Steward")
     assert done.returncode == 0, done.stdout + done.stderr
     folder = made / "project" / "outbox" / "tiny" / "pixels"
     rows = list(csv.DictReader((folder / "images.csv").read_text().splitlines()))
@@ -281,27 +291,13 @@ def test_approved_copies_leave_without_order_and_without_names(made):
     assert "CASE" not in "".join(path.name for path in folder.rglob("*"))
 
 
-def test_a_yardsticks_flow_does_not_become_a_claims(made):
-    members = PIPELINE.replace('train_on = "reference"', 'train_on = "members"')
-    (made / "project" / "pipeline.toml").write_text(
-        members.replace('name = "latents"', 'name = "latents"\nyardstick = true')
-    )
-    assert run_cli(made, "run").returncode == 0
-    (made / "project" / "pipeline.toml").write_text(members)
-    for arguments in (("run",), ("approve", "latents", "--by", "A. Steward")):
-        done = run_cli(made, *arguments)
-        assert done.returncode == 2, arguments
-        assert "releases[1].training" in done.stderr + done.stdout
-    assert not (made / "project" / "outbox").exists()
-
-
-def test_a_member_whose_images_cannot_be_used_stops_randomised_copies(made, again):
+def test_a_member_whose_images_cannot_be_used_stops_randomised_copies(again, privagams):
     prepared, _ = again()
     _, members = members_of(prepared)
     for image in prepared.images:
         if image.patient == members[0]:
             image.path.write_bytes(b"no picture")
-    done = run_cli(made, "run", "--set", "releases.0.name=again")
+    done = privagams("run", "--set", "releases.0.name=again")
     assert done.returncode == 1
     assert "must not depend on what an image shows" in " ".join((done.stderr + done.stdout).split())
 
@@ -349,7 +345,7 @@ def test_weights_that_were_changed_are_refused_before_anybody_is_charged(again):
         ("releases.1.mechanism={use='latent-topk',k=100000,epsilon=1.0,delta=1e-5}", "releases[1].mechanism"),
     ],
 )
-def test_validate_refuses_what_could_not_be_made(made, override, said):
-    done = run_cli(made, "validate", "--set", override)
+def test_validate_refuses_what_could_not_be_made(made, privagams, override, said):
+    done = privagams("validate", "--set", override)
     assert done.returncode == 2
     assert said in " ".join((done.stderr + done.stdout).split())

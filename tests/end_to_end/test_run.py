@@ -29,13 +29,13 @@ def test_the_whole_job_ends_in_a_report_and_a_second_run_does_nothing(finished, 
     second = privagams("run")
     assert second.returncode == 0
     assert "Nothing to do" in second.stdout
-    assert time.monotonic() - started < 20  # 5 s on an idle machine; the figure is in docs/benchmarks.md
+    assert time.monotonic() - started < 90  # 5 s on an idle machine; the figure is in docs/benchmarks.md
     assert artifacts() == made
 
 
 def test_one_changed_setting_reruns_only_what_depends_on_it(finished, privagams, artifacts):
     made = artifacts()
-    assert privagams("run", "--set", "releases.1.images=14").returncode == 0
+    assert privagams("run", "--set", "releases.2.images=14").returncode == 0
     new = {name.split("-")[0] for name in artifacts() - made}
     assert new == {"release", "embed", "attack", "measure"}
     assert made <= artifacts()
@@ -145,19 +145,20 @@ def test_a_broken_file_is_named_and_skipped_and_the_rest_is_done(project, privag
     assert privagams("run").returncode == 5
 
 
-def test_a_killed_run_goes_on_and_the_ledger_never_shows_less(project, privagams):
+def test_a_killed_run_goes_on_and_the_ledger_never_shows_less(project, privagams, heard):
     seen = 0.0
-    for wait in (4.0, 9.0, 13.0):
+    for stage in ("split by patient", "fit one-shot", "copy raw"):
         process = subprocess.Popen(
-            [sys.executable, "-m", "privagams", "run"], cwd=project, stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL, start_new_session=True,
+            [sys.executable, "-m", "privagams", "run", "--jobs", "1"], cwd=project,
+            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
         )  # fmt: skip
-        time.sleep(wait)
+        heard(f'"event": "start", "stage": "{stage}"', process)
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
         spent = _spent(privagams)
         assert spent >= seen
         seen = spent
+    assert seen > 0
     done = privagams("run")
     assert done.returncode in (0, 1), done.stdout + done.stderr
     if done.returncode == 1:  # the one sum was paid for and lost: the ledger must say so
@@ -170,12 +171,12 @@ def hears_interrupts():
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
-def test_an_interrupted_run_says_so_and_exits_130(project):
+def test_an_interrupted_run_says_so_and_exits_130(project, heard):
     process = subprocess.Popen(
         [sys.executable, "-m", "privagams", "run"], cwd=project, stdout=subprocess.PIPE,
         stderr=subprocess.PIPE, text=True, preexec_fn=hears_interrupts,
     )  # fmt: skip
-    time.sleep(8)
+    heard('"event": "start", "stage": "split by patient"', process)
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 130
@@ -184,7 +185,6 @@ def test_an_interrupted_run_says_so_and_exits_130(project):
 
 def test_a_ledger_that_was_put_back_is_refused(finished, privagams, tmp_path):
     home = tmp_path / "home/tiny"
-    assert privagams("run", "--set", "releases.2.mechanism.epsilon=2.0").returncode == 0
     shutil.copytree(home, tmp_path / "old")
     assert privagams("run", "--set", "releases.2.mechanism.epsilon=3.0").returncode == 0
     shutil.rmtree(home)

@@ -6,6 +6,8 @@ import torch
 
 from privagams.roles import Space, Summary
 from privagams_oneshot.model import DpMerf
+from privagams_oneshot.scatter import Scatter
+from privagams_oneshot.scatter_settings import ScatterSettings
 from privagams_oneshot.settings import DpMerfSettings
 
 CLASSES = ("flat", "striped")
@@ -24,6 +26,15 @@ def make():
     def build(size=16, channels=3, classes=CLASSES, seed=1, **settings):
         settings = {"steps": 3, "features": 32, "batch": 8, "width": 8, **settings}
         return DpMerf(DpMerfSettings(**settings)).model(Space(size, channels, tuple(classes)), seed)
+
+    return build
+
+
+@pytest.fixture
+def scatter():
+    def build(size=16, channels=3, classes=CLASSES, seed=1, **settings):
+        settings = {"steps": 3, "frequencies": 32, "batch": 8, **settings}
+        return Scatter(ScatterSettings(**settings)).model(Space(size, channels, tuple(classes)), seed)
 
     return build
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 
 import torch
 
@@ -40,4 +41,4 @@ def heun(x: torch.Tensor, sigmas: torch.Tensor, denoise: Denoise, tick: Callable
 
 def _pairs(sigmas: torch.Tensor) -> list[tuple[float, float]]:
     values = [*sigmas.tolist(), 0.0]
-    return list(zip(values[:-1], values[1:], strict=True))
+    return list(pairwise(values))

@@ -29,7 +29,9 @@ def karras_sigmas(steps: int, least: float, most: float, rho: float) -> torch.Te
     Karras et al. (2022), arXiv 2206.00364, equation 5.
     """
     ramp = torch.linspace(0, 1, steps, dtype=torch.float64)
-    return (most ** (1 / rho) + ramp * (least ** (1 / rho) - most ** (1 / rho))) ** rho
+    highest, lowest = most ** (1 / rho), least ** (1 / rho)
+    sigmas: torch.Tensor = (highest + ramp * (lowest - highest)) ** rho
+    return sigmas
 
 
 def to_sigma(level: torch.Tensor) -> torch.Tensor:

@@ -12,6 +12,10 @@ from privagams.ledger.books import Charge, worst_off
 from privagams.ledger.events import Expense, Spending
 
 
+_Asked = tuple[frozenset[tuple[Expense, int]], float]
+"""A spending and the δ at which it is priced."""
+
+
 class Budget(Protocol):
     """The most that any patient of a data set may lose, over all releases ever."""
 
@@ -36,7 +40,8 @@ class Prices:
 
     _price: accounting.Price = field(default=accounting.price, alias="price")
     _replace_one: accounting.ReplaceOne = field(default=accounting.replace_one, alias="replace_one")
-    _known: dict[tuple[frozenset[tuple[Expense, int]], float], Cost] = field(factory=dict, init=False)
+    _known: dict[_Asked, Cost] = field(factory=dict, init=False)
+    _replaced: dict[_Asked, float | None] = field(factory=dict, init=False)
 
     def of(self, spent: Spending, delta: float) -> Cost:
         key = frozenset(spent.items()), delta
@@ -56,8 +61,14 @@ class Prices:
         """What the patient (of those in `among`) has lost who has lost most, as a claim."""
         return accounting.claim_of(
             worst_off(charges, among), delta, protects=protects, per_element_epsilon=per_element_epsilon,
-            prices=(self._priced, self._replace_one),
+            prices=(self._priced, self._of_replacement),
         )  # fmt: skip
+
+    def _of_replacement(self, spent: Spending, delta: float) -> float | None:
+        key = frozenset(spent.items()), delta
+        if key not in self._replaced:
+            self._replaced[key] = self._replace_one(spent, delta)
+        return self._replaced[key]
 
     def _priced(self, spent: Spending, delta: float) -> tuple[float, str]:
         found = self.of(spent, delta)

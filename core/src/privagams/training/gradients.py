@@ -7,13 +7,14 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import torch
-from torch.func import functional_call, grad, vmap
+from torch.func import functional_call, vmap
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.dropout import _DropoutNd
 from torch.nn.modules.instancenorm import _InstanceNorm
 
 from privagams.errors import PluginError, StageError
 from privagams.roles import Batch, Noise
+from privagams.training.patient_layers import PatientLayers
 
 Gradients = list[torch.Tensor]
 
@@ -61,15 +62,22 @@ class PatientGradients:
     def __init__(self, module: torch.nn.Module, names: Sequence[str]) -> None:
         self._module = module
         self._names = list(names)
-        self._per_patient = vmap(grad(self._loss), in_dims=(None, None, 0, 0))
+        self._losses = vmap(self._loss, in_dims=(0, None, 0, 0))
 
     def __call__(self, batch: Batch, noise: Noise, patients: int) -> Gradients:
         """`batch` and `noise` hold `patients` runs of equal length, one after the other."""
         state = {k: v.detach() for k, v in (*self._module.named_parameters(), *self._module.named_buffers())}
-        trained = {name: state.pop(name) for name in self._names}
-        with _known_vmap_fallback():
-            found = self._per_patient(trained, state, _runs(batch, patients), _runs(noise, patients))
-        return [found[name] for name in self._names]
+        # A copy of the parameters for each patient, all of one memory: a patient's loss depends on its own alone, so
+        # that the gradient of the losses' sum has one row for each.
+        trained = {n: state.pop(n).expand(patients, *p.shape).requires_grad_() for n, p in self._trained()}
+        with _known_vmap_fallback(), PatientLayers():
+            losses = self._losses(trained, state, _runs(batch, patients), _runs(noise, patients))
+        found = torch.autograd.grad(losses.sum(), list(trained.values()), materialize_grads=True)
+        return list(found)
+
+    def _trained(self) -> Iterator[tuple[str, torch.nn.Parameter]]:
+        parameters = dict(self._module.named_parameters())
+        yield from ((name, parameters[name]) for name in self._names)
 
     def _loss(
         self,

@@ -11,7 +11,6 @@ from torch import nn
 
 from privagams.errors import ConfigError, StageError
 from privagams.roles import Batch, Progress, Space, Summary, Sums
-from privagams_oneshot import isometry
 from privagams_oneshot.drawing import draw
 from privagams_oneshot.fitting import fit_network
 from privagams_oneshot.scatter_blocks import Blocks

@@ -50,7 +50,7 @@ class Blocks(nn.Module):
         x = unit_range(pixels)
         y = whitening(self.phi(x))
         out = y.new_empty(len(y), sum(self.sizes))
-        constant, linear, quadratic, fourier, rest = out.split(self.sizes, dim=1)
+        constant, linear, quadratic, fourier, rest = torch.split(out, self.sizes, dim=1)
         constant[:] = self.roots[0]
         torch.mul(y, self.roots[1], out=linear)
         if self.quadratic:

@@ -21,7 +21,7 @@ def _quadratic(y: torch.Tensor, target: Target) -> torch.Tensor:
     """
     b = y.shape[1]
     sizes = target.groups.bincount().tolist()
-    grams = torch.stack([part @ part.transpose(1, 2) for part in y.split(sizes, dim=2)])
+    grams = torch.stack([part @ part.transpose(1, 2) for part in torch.split(y, sizes, dim=2)])
     kernel = torch.einsum("gkij,gh,hkij->kij", grams, target.pairs, grams)
     pairs = (kernel.sum((1, 2)) - kernel.diagonal(dim1=1, dim2=2).sum(1)) / (b * (b - 1))
     return pairs - 2 * ((y @ target.matrix) * y).sum((1, 2)) / b

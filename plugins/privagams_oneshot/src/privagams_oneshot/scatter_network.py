@@ -67,7 +67,7 @@ class ScatterNetwork(nn.Module):
             for n, (i, o) in enumerate(pairs)
         )
         self.finish = nn.Conv2d(widths[-1], space.channels, 3, padding=1)
-        self.to(memory_format=torch.channels_last)  # twice as fast at few channels
+        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # twice as fast at few channels
 
     def draw(self, n: int, rng: torch.Generator) -> list[torch.Tensor]:
         """Make all randomness of n images beforehand: random vectors, then a map for each noisy layer."""

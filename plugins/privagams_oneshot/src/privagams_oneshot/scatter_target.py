@@ -32,7 +32,7 @@ class Target:
         # than a quarter of a fair share, lest the noise of a rare class be blown up.
         least = max(1.0, summary.patients / (4 * len(sums)))
         counts = (sums[:, :1] / blocks.roots[0]).clamp(min=least)
-        _, linear, quadratic, *rest = (sums / counts).split(blocks.sizes, dim=1)
+        _, linear, quadratic, *rest = torch.split(sums / counts, blocks.sizes, dim=1)
         noise = summary.noise_std / counts
         groups = direction_groups(linear.shape[1]).to(sums.device)
         short = torch.cat([linear, *rest], 1)
@@ -54,7 +54,7 @@ def direction_groups(d: int) -> torch.Tensor:
 
 def _trust(energy: torch.Tensor, noise: torch.Tensor, kinds: torch.Tensor) -> torch.Tensor:
     """Wiener weights s / (s + noise), s averaged over entries of a kind and over classes: "k e" to "e"."""
-    _, index = kinds.unique(return_inverse=True)
+    _, index = torch.unique(kinds, return_inverse=True)
     zeros = energy.new_zeros(int(index.max()) + 1)
     all_, false = (zeros.index_add(0, index, part.sum(0)) for part in (energy, noise))
     return ((all_ - false).clamp(min=0) / all_.clamp(min=1e-20))[index]

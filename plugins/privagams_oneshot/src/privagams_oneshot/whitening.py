@@ -18,7 +18,7 @@ MARGIN = 1.2
 
 
 def second_moment(phi: torch.Tensor) -> torch.Tensor:
-    """psi psi' with psi = (phi, 1)/sqrt(2): counts, means and second moments at once, norm at most 1."""
+    """Give psi psi' with psi = (phi, 1)/sqrt(2): counts, means and second moments at once, norm at most 1."""
     psi = torch.cat([phi, torch.ones_like(phi[:, :1])], 1) * math.sqrt((1 - HAIR) / 2)
     out = psi.new_empty(len(psi), isometry.size(psi.shape[1]))
     isometry.write_outer(psi, out)
@@ -41,8 +41,9 @@ class Whitening:
     def of(cls, summary: Summary, d: int) -> Whitening:
         """Make it from the noisy answer alone.
 
-        Noise adds +-`floor` to variances; what rises above is corrected for the push that noise gives it
-        (Benaych-Georges, Nadakuditi 2011, arXiv 0910.2120), and the rest is known by its sum only.
+        Noise alone gives variances of up to +-`floor`. Of a direction found with l > floor, sqrt(l^2 - floor^2)
+        is the members' variance along it (Benaych-Georges, Nadakuditi 2011, arXiv 0910.2120); of all others
+        only the sum is known.
         """
         matrix = isometry.as_matrix(summary.totals[0, 0].double() / (1 - HAIR), d + 1) * 2
         count = matrix[-1, -1].clamp(min=max(1.0, summary.patients / 4))
@@ -50,14 +51,14 @@ class Whitening:
         values, vectors = torch.linalg.eigh(matrix[:-1, :-1] / count - mean.outer(mean))
         values, vectors = values.flip(0), vectors.flip(1)
         floor = 2 * math.sqrt(2 * d) * summary.noise_std / float(count)
-        above = values > floor
-        true = torch.where(above, (values + (values.square() - floor**2).clamp(min=0).sqrt()) / 2, 0)
-        root = (true + floor + LEAST).pow(-0.25)
-        rest = (values[~above].sum()).clamp(min=0) / math.sqrt(floor + LEAST)
-        radius = MARGIN * (rest + (true * root.square()).sum()).sqrt().clamp(min=1e-3)
+        variance = (values.square() - floor**2).clamp(min=0).sqrt() * (values > floor)
+        root = (variance + floor + LEAST).pow(-0.25)
+        rest = (values.sum() - variance.sum()).clamp(min=0) / math.sqrt(floor + LEAST)
+        radius = MARGIN * (rest + (variance * root.square()).sum()).sqrt().clamp(min=1e-3)
         return cls(mean.float(), (root[:, None] * vectors.T / radius).float())
 
     def __call__(self, phi: torch.Tensor) -> torch.Tensor:
         """Bring phi "n d" into these coordinates; |y| <= 1."""
-        y = (phi - self.mean.to(phi.device)) @ self.matrix.T.to(phi.device)
-        return y * ((1 - HAIR) / y.norm(dim=1, keepdim=True).clamp(min=1.0))
+        y: torch.Tensor = (phi - self.mean.to(phi.device)) @ self.matrix.T.to(phi.device)
+        cut: torch.Tensor = y * ((1 - HAIR) / y.norm(dim=1, keepdim=True).clamp(min=1.0))
+        return cut

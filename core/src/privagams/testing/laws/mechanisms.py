@@ -125,9 +125,11 @@ def check_blocks_of_a_patient_are_clipped_together(subject: Subject, bench: Benc
         )
     short = torch.full((3, 4), clip / 16)
     found = _blocks(mechanism, short, owners=(5, 9, 5), places=(2, 0, 0))
-    share = found / (clip / 16)
-    expected = torch.tensor([2.0, 0.0, 1.0])[:, None].expand(3, 4)
-    assert torch.allclose(share, expected, atol=_SLACK), f"blocks hold {share.mean(1).tolist()} times a row"
+    share = found / found.max()
+    expected = torch.tensor([1.0, 0.0, 0.5])[:, None].expand(3, 4)
+    assert torch.allclose(share, expected, atol=_SLACK), (
+        f"two rows in block 0 and one in block 2 stand as {share.mean(1).tolist()}"
+    )
 
 
 def check_sum_is_not_divided_by_who_took_part(subject: Subject, bench: Bench) -> None:
@@ -309,7 +311,6 @@ def _blocks(
 ) -> torch.Tensor:
     """Release a sum of three blocks, all but without noise."""
     door = mechanism.noisy_sum([torch.zeros(3, rows.shape[1])], _NO_NOISE, _PATIENTS)
-    door.sample(_PATIENTS)
     door.add_blocks(rows, torch.tensor(owners), torch.tensor(places))
     (found,) = door.release()
     total: torch.Tensor = found
