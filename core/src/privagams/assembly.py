@@ -33,6 +33,7 @@ from privagams.report.odds import delta_warning
 from privagams.splits import SplitTable
 from privagams.stage_inputs import build, open_released, records_of
 from privagams.store import digest
+from privagams.training.course import load_course
 
 if TYPE_CHECKING:
     from privagams.run import Prepared
@@ -203,6 +204,7 @@ class Assembly:
             ),
             metrics=self._metrics(release),
             examples=self._examples(stage) if release.of == "drawn" else None,
+            course=self._course(fit) if release.of == "drawn" and fit else None,
             worst_off=tuple(w for one in judged for w in self._worst(one)),
             adversary=judge_words.adversary([one.verdict for one in judged]),
             best_of=best_of_words(self.judging.family(judged)),
@@ -280,6 +282,11 @@ class Assembly:
         shown = np.arange(min(_EXAMPLES, len(drawn)))
         labels = tuple(str(label) for label in drawn.column("label")[shown])
         return data.Examples(drawn.read(shown), labels if any(labels) else ())
+
+    def _course(self, fit: Stage) -> data.Course | None:
+        seen = load_course(self._folder(fit))
+        points = tuple(data.CoursePoint(p.phase, p.step, p.loss) for p in seen.points)
+        return data.Course(points, seen.drawn, seen.images) if points or seen.drawn else None
 
     def _worst(self, one: Judged) -> list[data.WorstOff]:
         verdict, truth = one.verdict, one.truth

@@ -62,19 +62,22 @@ class Journal:
         if self._bars is not None:
             self._tasks[stage] = self._bars.add_task(stage, total=None)
 
-    def progress(self, stage: str, done: int, total: int) -> None:
+    def progress(self, stage: str, done: int, total: int, note: str = "") -> None:
+        """Show how far a stage is; `note` is for the person who waits, and stands in no log."""
         now = time.monotonic()
         if now - self._logged[stage] >= _LOG_SECONDS:
             self._logged[stage] = now
             self.log("progress", stage=stage, done=done, total=total)
         if self._bars is not None:
-            self._bars.update(self._tasks[stage], completed=done, total=total)
+            shown = f"{stage}, {note}" if note else None
+            self._bars.update(self._tasks[stage], completed=done, total=total, description=shown)
             return
         # The first hundredth holds the start-up: an estimate from it would only frighten.
         if now - self._spoken[stage] >= _PLAIN_SECONDS and done > total / 100:
             self._spoken[stage] = now
             left = (now - self._started[stage]) * (total - done) / done
-            self.say(f"{stage}: {done} of {total}, about {duration(left)} left")
+            said = f", {note}" if note else ""
+            self.say(f"{stage}: {done} of {total}, about {duration(left)} left{said}")
 
     def end(self, stage: str) -> float:
         seconds = time.monotonic() - self._started[stage]

@@ -62,7 +62,7 @@ class Oracle:
         import torch
 
         model = self._open(Access.QUERY, "further images")
-        return model.sample(labels, torch.Generator().manual_seed(seed), lambda done, total: None)
+        return model.sample(labels, torch.Generator().manual_seed(seed), lambda done, total, note="": None)
 
     def losses(self, records: Records, draws: int, seed: int) -> np.ndarray:
         """The training loss of each record under `draws` noises, float64 "n draws". Takes LOSS.

@@ -21,8 +21,12 @@ Game = Literal["linkage", "membership", "attribute", "extraction"]
 Better = Literal["higher", "lower"]
 Noise = Mapping[str, "torch.Tensor"]
 Batch = Mapping[str, "torch.Tensor"]
-Progress = Callable[[int, int], None]
-"""Called with (done, total) as work goes on; it must never be told anything about members' data."""
+
+
+class Progress(Protocol):
+    """Told how far work is; it must never be told anything about members' data."""
+
+    def __call__(self, done: int, total: int, note: str = "", /) -> None: ...
 
 
 class Slide(Protocol):

@@ -187,7 +187,7 @@ class _Run:
                 stage,
                 self.prepared,
                 self.jobs,
-                lambda done, total: self.journal.progress(stage.name, done, total),
+                lambda done, total, note="": self.journal.progress(stage.name, done, total, note),
             )
             self.journal.end(stage.name)
             self.journal.say(

@@ -130,11 +130,11 @@ def _serve(pipe: Connection, parent: int) -> None:
 def _outcome(pipe: Connection, name: str, function: Callable[..., Any], arguments: Sequence[Any]) -> Message:
     last = 0.0
 
-    def progress(done: int, total: int) -> None:
+    def progress(done: int, total: int, note: str = "") -> None:
         nonlocal last
-        if time.monotonic() - last > 0.2 or done >= total:
+        if time.monotonic() - last > 0.2 or done >= total or note:
             last = time.monotonic()
-            pipe.send(Message("progress", name, (done, total)))
+            pipe.send(Message("progress", name, (done, total, note)))
 
     try:
         return Message("done", name, function(*arguments, progress=progress))

@@ -107,7 +107,7 @@ def audit_mechanism(
         fit(
             cast(Trained, _Watched(model, watched)),
             joined(people, images.take(shown)), people, space, cast(Mechanism, watched), public_patients, seed,
-            Path(work), account, progress,
+            Path(work), account, progress, watch=False,
         )  # fmt: skip
     stated = spending(account.spent())
     found = [

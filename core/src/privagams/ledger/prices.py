@@ -11,7 +11,6 @@ from privagams.ledger import accounting
 from privagams.ledger.books import Charge, worst_off
 from privagams.ledger.events import Expense, Spending
 
-
 _Asked = tuple[frozenset[tuple[Expense, int]], float]
 """A spending and the δ at which it is priced."""
 

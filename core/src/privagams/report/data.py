@@ -87,6 +87,30 @@ class Latents:
 
 
 @frozen
+class CoursePoint:
+    """The mean loss on reference images after `step` steps, in the phase then trained."""
+
+    phase: str
+    step: int
+    loss: float
+
+
+@frozen(eq=False)
+class Course:
+    """How a training went; no member was asked."""
+
+    points: tuple[CoursePoint, ...] = ()
+    drawn: tuple[int, ...] = ()
+    """Steps after which images were drawn."""
+    images: np.ndarray | None = None
+    """Those images, uint8 "looks n h w c"."""
+
+    @property
+    def phases(self) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(point.phase for point in self.points))
+
+
+@frozen
 class AttackResult:
     """What the judge made of one attack on one release. Sentences come from the judge."""
 
@@ -212,6 +236,7 @@ class Release:
     attacks: tuple[AttackResult, ...] = ()
     metrics: tuple[MetricResult, ...] = ()
     examples: Examples | None = None
+    course: Course | None = None
     worst_off: tuple[WorstOff, ...] = ()
     adversary: str = ""
     """One sentence: what an adversary could do with this release, on average and to the worst-off."""

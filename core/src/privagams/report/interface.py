@@ -94,6 +94,9 @@ def _release(release: Release) -> dict[str, Any]:
         "best_of": release.best_of,
         "needed": None if release.needed is None else _fields(release.needed, "patients", "sentence"),
         "latents": None if release.latents is None else _latents(release.latents),
+        "course": []
+        if release.course is None
+        else [_fields(p, "phase", "step", "loss") for p in release.course.points],
         "notes": [*release.public_notes, *release.notes],
     }
 

@@ -16,6 +16,7 @@ from markupsafe import Markup
 
 from privagams.evidence import Measurement
 from privagams.report import odds, pictures, wording
+from privagams.report.course_picture import course_picture
 from privagams.report.curves import curve
 from privagams.report.curves_of_use import UsePoint, curves_of_use
 from privagams.report.data import AttackResult, Examples, MetricResult, Release, Report
@@ -81,6 +82,7 @@ def _environment() -> Environment:
         interval=pictures.interval,
         curve=curve,
         latent_picture=latent_picture,
+        course_picture=course_picture,
         distinct_latents=distinct_latents,
         budget_bar=pictures.budget_bar,
         png_address=pictures.png_address,

@@ -51,6 +51,7 @@ def _release(release: Release, keep: bool) -> Release:
         best_of="",
         needed=None,
         latents=None,
+        course=None,
         notes=(),
         approval=None,
     )

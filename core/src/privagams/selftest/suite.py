@@ -44,7 +44,7 @@ def show_selftest(as_json: bool) -> int:
     """Run the suite on all that is installed, print the outcome; 0 when every answer is right, else 1."""
     registry = discover()
     if as_json:
-        found = run_selftest(registry, lambda done, total: None)
+        found = run_selftest(registry, lambda done, total, note="": None)
         print(json.dumps(found.to_json(), indent=2, ensure_ascii=False))
     else:
         found = _shown(registry)
@@ -101,7 +101,9 @@ def _shown(registry: Registry) -> Selftest:
 
     with Bar(transient=True) as bar:
         task = bar.add_task("self-test")
-        found = run_selftest(registry, lambda done, total: bar.update(task, completed=done, total=total))
+        found = run_selftest(
+            registry, lambda done, total, note="": bar.update(task, completed=done, total=total)
+        )
     table = Table("", "check", "expected", "found", "tolerance", box=None)
     for check in found.checks:
         mark = "[green]ok[/]" if check.passed else "[red]FAILED[/]"

@@ -68,7 +68,7 @@ def case(
     def release(inside: np.ndarray) -> tuple[Records, Callable[[], Any]]:
         model = ClosedForm(fitted(kind, to_vectors(pixels[inside[owner]])))
         generator = torch.Generator().manual_seed(int(rng.integers(2**31)))
-        drawn = model.sample(np.zeros(released, dtype=np.int64), generator, lambda done, total: None)
+        drawn = model.sample(np.zeros(released, dtype=np.int64), generator, lambda done, total, note="": None)
         return Records(drawn, {}), lambda: model
 
     shown, model = release(member)

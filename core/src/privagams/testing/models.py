@@ -18,7 +18,7 @@ UNLABELLED = Space(worlds.SIDE, 1)
 RECORDS = 4
 
 
-def quiet(done: int, total: int) -> None:
+def quiet(done: int, total: int, note: str = "") -> None:
     """A `Progress` that tells nobody."""
 
 

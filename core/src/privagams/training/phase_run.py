@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Protocol
 
 import numpy as np
@@ -71,6 +72,18 @@ class PhaseRun:
         with torch.no_grad():
             for name, average in self._averages.items():
                 self.parameters[name].copy_(average)
+
+    @contextmanager
+    def averaged(self) -> Iterator[None]:
+        """Let the module be what it would be if the phase ended here."""
+        before = {name: self.parameters[name].detach().clone() for name in self._averages}
+        self.finish()
+        try:
+            yield
+        finally:
+            with torch.no_grad():
+                for name, value in before.items():
+                    self.parameters[name].copy_(value)
 
     def tensors(self) -> dict[str, torch.Tensor]:
         """What a checkpoint needs besides the model's weights."""

@@ -27,6 +27,7 @@ from privagams.training.noise_plan import (
     steps_of,
 )
 from privagams.training.phase_run import PhaseRun, PlainSteps, PrivateSteps, Steps
+from privagams.training.watch import Watch
 
 __all__ = ["BLOCK_STEPS", "Account", "FitResult", "fit"]
 
@@ -49,11 +50,13 @@ def fit(
     block_steps: int | None = None,
     device: str = "cpu",
     threads: int | None = None,
+    watch: bool = True,
 ) -> FitResult:
     """Train `model` on `members`, or go on where a killed training in `folder` stood; write the weights.
 
     `public_patients` is the number of patients that `[public]` states. `seed` decides everything where there
     is no mechanism, and nothing that touches members where there is one; then `account` is needed.
+    `watch`: whether to look now and then how it goes, on reference patients and by drawing images.
     Raises `StageError` for a checkpoint of other settings and for networks that mix patients, `LedgerError`
     for a ledger older than the checkpoint, `BudgetError` when nothing can be trained within the target.
 
@@ -73,17 +76,22 @@ def fit(
         block_steps, device,
     )  # fmt: skip
     with _threads(threads):
-        return _Learning(model, job).fit()
+        return _Learning(model, job, watch).fit()
 
 
 class _Learning:
     """A model's stretches, phases and sums, one after the other, in blocks that each end in a checkpoint."""
 
-    def __init__(self, model: Trained | Summarised, job: Job) -> None:
+    def __init__(self, model: Trained | Summarised, job: Job, watch: bool) -> None:
         self._model, self._job = model, job
         self._parts = learning_of(model)
         self._feeds: dict[str, Feed] = {}
         _require_sound(self._parts, job)
+        self._watch = (
+            None
+            if isinstance(model, Summarised) or not watch
+            else Watch(model, job.reference, job.space, job.seed, job.folder, job.device)
+        )
         self._longest = job.block_steps or max(1, min(BLOCK_STEPS, self._total // 20))
 
     def fit(self) -> FitResult:
@@ -94,6 +102,8 @@ class _Learning:
             if isinstance(part, Phase):
                 part.module.to(self._job.device)
         self._recall(at)
+        if self._watch is not None:
+            self._watch.resume(at.done)
         at, doses = self._dosed(at)
         for number in range(at.phase, len(self._parts)):
             part, dose = self._parts[number], doses[number]
@@ -149,7 +159,17 @@ class _Learning:
         while at.phase == number:
             count = min(self._longest, limit - run.step)
             at = self._block(run, steps, at, count, limit, multiplier)
+            self._look(run, phase, at.done, private)
         return at
+
+    def _look(self, run: PhaseRun, phase: Phase, done: int, private: bool) -> None:
+        if self._watch is None:
+            return
+        with run.averaged():
+            loss = self._watch.look(phase, done, self._total)
+        # A model that learns from members without protection tells of them, be it through others' images.
+        if loss is not None and (private or phase.data != "members"):
+            self._job.progress(done, self._total, f"loss on reference images {loss:.4g}")
 
     def _block(
         self, run: PhaseRun, steps: Steps, at: Checkpoint, count: int, limit: int, multiplier: float | None
