@@ -1,7 +1,7 @@
 import pytest
 from attrs import evolve
 
-from privagams.errors import BudgetError
+from privagams.errors import BudgetError, StageError
 from privagams.ledger import accounting
 from privagams.ledger.events import spending
 from privagams.training import checkpoint, phase_run, train
@@ -153,3 +153,21 @@ class _FailingReplace:
             if self._left == 0:
                 raise KeyboardInterrupt
         self._real(source, target)
+
+
+def test_a_device_that_is_lost_midway_is_named_and_training_goes_on_from_the_last_block(private, monkeypatch):
+    stop = phase_run.PhaseRun.apply
+
+    def lost(self, gradients):
+        if self.step == 3:
+            raise RuntimeError("CUDA error: an illegal memory access was encountered\nmore")
+        stop(self, gradients)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(phase_run.PhaseRun, "apply", lost)
+        with pytest.raises(StageError, match="goes on from the last checkpoint"):
+            private.run()
+    result = private.run()
+    never_undercounted(private)
+    assert result.steps == 6
+    assert accounting.epsilon(private.account.events, private.mechanism.delta)[0] <= private.mechanism.epsilon

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -175,12 +176,13 @@ class _Learning:
         self, run: PhaseRun, steps: Steps, at: Checkpoint, count: int, limit: int, multiplier: float | None
     ) -> Checkpoint:
         def work() -> Checkpoint:
-            for done in range(at.done + 1, at.done + count + 1):
-                run.apply(steps.gradients(run.step))
-                # How long a private step takes tells how many patients were in it: report whole blocks only.
-                if multiplier is None or done == at.done + count:
-                    self._job.progress(done, self._total)
-            return self._after(run, at, count, run.step == limit)
+            with _device_kept():
+                for done in range(at.done + 1, at.done + count + 1):
+                    run.apply(steps.gradients(run.step))
+                    # How long a private step takes tells how many patients were in it: report whole blocks only.
+                    if multiplier is None or done == at.done + count:
+                        self._job.progress(done, self._total)
+                return self._after(run, at, count, run.step == limit)
 
         if multiplier is None:
             return self._job.save(work())
@@ -277,6 +279,24 @@ def _require_sound(parts: Sequence[Phase | Sums], job: Job) -> None:
         raise PluginError(
             f"generator: expected shares of the budget above 0 that add up to at most 1, found {shares}"
         )
+
+
+@contextmanager
+def _device_kept() -> Iterator[None]:
+    """Say what to do when an accelerator is lost on the way; memory that runs out has words of its own."""
+    try:
+        yield
+    except RuntimeError as error:
+        text = str(error)
+        if not isinstance(error, torch.AcceleratorError) and not re.search(
+            r"CUDA error|HIP error|NCCL", text
+        ):
+            raise
+        raise StageError(
+            f"training: expected the device to last, and it was lost ({text.splitlines()[0]}); run the same command "
+            "again: it goes on from the last checkpoint, and what the ledger holds for the block that was lost stays "
+            "spent"
+        ) from error
 
 
 @contextmanager
