@@ -27,6 +27,9 @@ $(STAMP): requirements/constraints.txt requirements/overrides.txt Makefile $(wil
 demo: setup
 	$(BIN)/privagams demo
 
+# Programs that tests start would else compile every package anew where Python is told to write no bytecode.
+test: export PYTHONDONTWRITEBYTECODE =
+test: export PYTHONPYCACHEPREFIX = $(CURDIR)/$(VENV)/pycache
 test: setup lint
 	$(BIN)/python -m pytest -n $(TEST_JOBS) --dist worksteal
 

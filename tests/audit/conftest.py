@@ -14,6 +14,7 @@ from privagams.audit import audit_local
 from privagams.audit.training import audit_mechanism
 from privagams.errors import StageError
 from privagams.judge import gate, local_verdicts
+from privagams.judge.gate import FAMILY
 from privagams.ledger import accounting
 from privagams.ledger.events import pure
 from privagams.roles import Phase, Space, Sums
@@ -247,7 +248,12 @@ def local_kit():
     def audit(mechanism, size=64, patients=64, classes=0, images=1, seed=0):
         return audit_local(mechanism, size, classes, images, patients, seed, lambda done, total: None)
 
-    def refused(found):
-        return {test.bound.attack for test in gate(local_verdicts(found.to_facts(), release="r")).refused}
+    def refused(found, level=FAMILY):
+        gated = gate(local_verdicts(found.to_facts(), release="r"), level)
+        return {test.bound.attack for test in gated.refused}
 
-    return SimpleNamespace(toy=ToyMechanism, cadp=CadpRule, audit=audit, refused=refused)
+    def accused(found):
+        """Refused at a level that no true claim is refused at in a test's lifetime; what is tested is secret chance."""
+        return refused(found, level=1e-8)
+
+    return SimpleNamespace(toy=ToyMechanism, cadp=CadpRule, audit=audit, refused=refused, accused=accused)

@@ -157,9 +157,9 @@ class DividesByBatch(PrivateSteps):
 
 
 class CountsPatients(PrivateSteps):
-    def __init__(self, phase, parameters, feed, mechanism, noisy_sum, public_patients, device):
+    def __init__(self, phase, parameters, feed, mechanism, noisy_sum, public_patients, *rest):
         counted = len(feed.by_patient())
-        super().__init__(phase, parameters, feed, mechanism, noisy_sum, counted, device)
+        super().__init__(phase, parameters, feed, mechanism, noisy_sum, counted, *rest)
 
 
 class TwoSumsAStep(PrivateSteps):

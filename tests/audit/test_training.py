@@ -59,17 +59,22 @@ def test_the_audit_costs_and_claims_what_the_release_does(kit):
 def test_canaries_of_one_noisy_sum_are_told_apart_as_well_as_theory_says(kit):
     found = kit.audit(kit.noisy_sum(8.0), canaries=2000)
     mu = 1 / found.noise_multipliers[0]
-    assert told_apart(found.canaries[0]) == pytest.approx(norm.cdf(mu / np.sqrt(2)), abs=0.035)
-    bounds = {bound.method: bound.epsilon for bound in audit_bounds(
-        found.canaries[0].scores, found.canaries[0].included, found.claim.delta
-    )}  # fmt: skip
-    assert 1.5 < bounds["one-run"] < bounds["f-dp"] < bounds["gaussian"] < found.claim.epsilon
+    assert told_apart(found.canaries[0]) == pytest.approx(norm.cdf(mu / np.sqrt(2)), abs=0.045)
+    usual, sure = (
+        {bound.method: bound.epsilon for bound in audit_bounds(
+            found.canaries[0].scores, found.canaries[0].included, found.claim.delta, miss
+        )}
+        for miss in (0.05, 1e-8)
+    )  # fmt: skip
+    # Seven deviations apart in this order; f-dp and gaussian are only five.
+    assert 1.5 < usual["one-run"] < min(usual["f-dp"], usual["gaussian"])
+    assert max(sure.values()) < found.claim.epsilon
 
 
 def test_canaries_of_a_noisy_training_are_told_apart(kit):
     found = kit.audit(kit.dp_sgd(8.0))
-    assert 0.65 < told_apart(found.canaries[0]) < 0.95
-    assert abs(told_apart(found.canaries[1]) - 0.5) < 0.2, "noise of ε = 8 hides single images"
+    assert 0.6 < told_apart(found.canaries[0]) < 0.95  # 0.77 ± 0.022 by coins and noise
+    assert abs(told_apart(found.canaries[1]) - 0.5) < 0.25, "noise of ε = 8 hides single images"
 
 
 @pytest.mark.parametrize(("rate", "noise"), [(1.0, 0.7), (0.2, 1.5)])

@@ -40,7 +40,8 @@ def test_noise_has_the_variance_and_the_tails_of_its_kind(make, variance, fourth
     assert abs(found.mean()) < 6 * math.sqrt(variance / found.size)
     eighth = {laplace: math.factorial(8) / 16, gaussian: 105.0}[make]
     spread = math.sqrt((eighth - fourth**2) / found.size)
-    assert (found**4).mean() / variance**2 == pytest.approx(fourth, abs=7 * spread)
+    # Of Laplace noise one draw may by itself move this by seven deviations, once in 500,000 tests.
+    assert (found**4).mean() / variance**2 == pytest.approx(fourth, abs=12 * spread)
 
 
 @pytest.mark.parametrize("make", [laplace, gaussian])

@@ -1,5 +1,6 @@
 """What a lab copies works away from this repository: built, installed, found, checked, and run in a pipeline."""
 
+import hashlib
 import json
 import os
 import subprocess
@@ -74,7 +75,14 @@ def away(tmp_path_factory):
 
 @pytest.fixture
 def cohort(tmp_path):
-    """40 patients of two small images in a colour of their own."""
+    """40 patients of two small images in a colour of their own, and the secrets that split them.
+
+    By secrets drawn anew, one cohort in 600 would have fewer than 15 members.
+    """
+    secrets = tmp_path / "home" / "away"
+    secrets.mkdir(parents=True, mode=0o700)
+    for name in ("key", "salt"):
+        (secrets / name).write_bytes(hashlib.sha256(name.encode()).digest())
     rng = np.random.default_rng(0)
     lines = ["file,patient_id,slide_id"]
     for patient in range(40):

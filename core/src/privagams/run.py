@@ -223,9 +223,12 @@ class _Run:
         try:
             running: dict[str, Stage] = {}
             while waiting or running:
+                left = len(waiting)
                 self._start_ready(pool, waiting, running)
                 if not running:
-                    break
+                    if len(waiting) == left:
+                        break
+                    continue  # what rests on a stage that was skipped just now is still to be told why
                 for message in pool.messages():
                     self._hear(message, running)
                 self._stop_overdue(pool, running)

@@ -17,6 +17,7 @@ from privagams.ledger.events import (
     LocalGaussianCost,
     NoisySumCost,
     PureCost,
+    SearchCost,
     Spending,
     event_from_json,
     spending_of_json,
@@ -162,15 +163,17 @@ def _maximal(totals: Sequence[Counter[Expense]]) -> list[Spending]:
     return [total for _, total in kept]
 
 
-_Size = tuple[frozenset[tuple[NoisySumCost, int]], float, float]
+_Size = tuple[frozenset[tuple[NoisySumCost | SearchCost, int]], float, float]
 
 
 def _size(total: Spending) -> _Size:
-    """Noisy sums, counted; the precision that Gaussian noise on vectors leaves, summed; pure ε, summed.
+    """Noisy sums and searches, counted; the precision that Gaussian noise on vectors leaves, summed; pure ε, summed.
 
     No price depends on more than that, and each grows with all three.
     """
-    sums = frozenset((cost, count) for cost, count in total.items() if isinstance(cost, NoisySumCost))
+    sums = frozenset(
+        (cost, count) for cost, count in total.items() if isinstance(cost, NoisySumCost | SearchCost)
+    )
     precise = [n / cost.noise**2 for cost, n in total.items() if isinstance(cost, LocalGaussianCost)]
     pure = [n * cost.epsilon for cost, n in total.items() if isinstance(cost, PureCost)]
     return sums, math.fsum(precise), math.fsum(pure)

@@ -47,7 +47,20 @@ class PureCost:
     epsilon: float
 
 
-Expense = NoisySumCost | LocalGaussianCost | PureCost
+@frozen(order=True)
+class SearchCost:
+    """Noisy sums, taken together a secret number of times of which only the best outcome is shown.
+
+    `trials` is the mean of that number, `distribution` where it is drawn from; see `search_event.searched`.
+    """
+
+    trials: float
+    distribution: str
+    each: tuple[tuple[NoisySumCost, int], ...]
+    """What one trial spends, in order."""
+
+
+Expense = NoisySumCost | LocalGaussianCost | PureCost | SearchCost
 UNPROTECTED = NoisySumCost(1.0, 0.0)
 Spending = Mapping[Expense, int]
 """How often each cost was paid. Composition does not depend on the order."""
@@ -77,7 +90,7 @@ def local(event: DpEvent) -> DpEvent:
 
 def is_local(spent: Spending) -> bool:
     """Whether all of it was paid for images randomised on their own, and something was."""
-    return bool(spent) and not any(isinstance(cost, NoisySumCost) for cost in spent)
+    return bool(spent) and all(isinstance(cost, LocalGaussianCost | PureCost) for cost in spent)
 
 
 def ordered(spent: Spending | Sums) -> list[tuple[Expense, int]]:
@@ -87,13 +100,15 @@ def ordered(spent: Spending | Sums) -> list[tuple[Expense, int]]:
 
 def event_to_json(event: DpEvent) -> dict[str, Any]:
     """Describe `event` in plain values; raises `EventError` for what `event_from_json` would refuse."""
-    return _described(event, within=False)
+    return _described(event)
 
 
-def _described(event: DpEvent, within: bool) -> dict[str, Any]:
-    """`within`: whether it is part of a local event."""
+def _described(event: DpEvent, within: str = "") -> dict[str, Any]:
+    """`within`: "local" or "search", where it is a part of one."""
     import dp_accounting as dp
+    from dp_accounting.dp_event import RepeatAndSelectDpEvent
 
+    from privagams.ledger import search_event
     from privagams.ledger.local_event import EpsilonDeltaDpEvent, LocalDpEvent
 
     match event:
@@ -101,12 +116,18 @@ def _described(event: DpEvent, within: bool) -> dict[str, Any]:
             return {"type": "non-private"}
         case dp.NoOpDpEvent() if not within:
             return {"type": "no-op"}
-        case dp.PoissonSampledDpEvent() if not within:
+        case dp.PoissonSampledDpEvent() if within != "local":
             inner = _described(event.event, within)
             return {"type": "poisson", "rate": _rate(event.sampling_probability), "event": _gaussian(inner)}
         case LocalDpEvent() if not within:
-            return {"type": "local", "event": _described(event.event, within=True)}
-        case EpsilonDeltaDpEvent() if within:
+            return {"type": "local", "event": _described(event.event, "local")}
+        case RepeatAndSelectDpEvent() if not within:
+            return {
+                "type": "search", "trials": search_event.trials_of(event.mean),
+                "distribution": search_event.distribution_of(event.shape),
+                "event": _described(event.event, "search"),
+            }  # fmt: skip
+        case EpsilonDeltaDpEvent() if within == "local":
             return {"type": "pure", "epsilon": _undiluted(event.epsilon, event.delta)}
         case dp.GaussianDpEvent():
             return {"type": "gaussian", "noise_multiplier": _noise(event.noise_multiplier)}
@@ -114,11 +135,11 @@ def _described(event: DpEvent, within: bool) -> dict[str, Any]:
             return {"type": "repeat", "count": _count(event.count), "event": _described(event.event, within)}
         case dp.ComposedDpEvent():
             return {"type": "all", "events": [_described(part, within) for part in event.events]}
-    wanted = (
-        "pure guarantees or Gaussian noise, repeated or composed, within a local event"
-        if within
-        else "Gaussian sums, Poisson-sampled or not, or local events, repeated or composed"
-    )
+    wanted = {
+        "local": "pure guarantees or Gaussian noise, repeated or composed, within a local event",
+        "search": "Gaussian sums, Poisson-sampled or not, repeated or composed, within a search",
+        "": "Gaussian sums, Poisson-sampled or not, searches over them, or local events, repeated or composed",
+    }[within]
     raise EventError(
         f"event: expected {wanted}, found {type(event).__name__}; state the mechanism's cost by these"
         + ("" if within else ", or by NonPrivateDpEvent; a pure guarantee belongs within `local`")
@@ -127,12 +148,14 @@ def _described(event: DpEvent, within: bool) -> dict[str, Any]:
 
 def event_from_json(value: Mapping[str, Any]) -> DpEvent:
     """Read what `event_to_json` wrote; raises `EventError` for anything else."""
-    return _read(value, within=False)
+    return _read(value)
 
 
-def _read(value: Mapping[str, Any], within: bool) -> DpEvent:
+def _read(value: Mapping[str, Any], within: str = "") -> DpEvent:
     import dp_accounting as dp
+    from dp_accounting.dp_event import RepeatAndSelectDpEvent
 
+    from privagams.ledger import search_event
     from privagams.ledger.local_event import LocalDpEvent
 
     match _kind(value, within):
@@ -145,7 +168,12 @@ def _read(value: Mapping[str, Any], within: bool) -> DpEvent:
         case "poisson":
             return dp.PoissonSampledDpEvent(_rate(value["rate"]), _read(_gaussian(value["event"]), within))
         case "local":
-            return LocalDpEvent(_read(value["event"], within=True))
+            return LocalDpEvent(_read(value["event"], "local"))
+        case "search":
+            return RepeatAndSelectDpEvent(
+                _read(value["event"], "search"), search_event.trials_of(value["trials"]),
+                search_event.shape_of(value["distribution"]),
+            )  # fmt: skip
         case "pure":
             return pure(value["epsilon"])
         case "repeat":
@@ -158,19 +186,23 @@ _FIELDS: Mapping[str, set[str]] = {
     "gaussian": {"type", "noise_multiplier"},
     "poisson": {"type", "rate", "event"},
     "local": {"type", "event"},
+    "search": {"type", "trials", "distribution", "event"},
     "pure": {"type", "epsilon"},
     "repeat": {"type", "count", "event"},
     "all": {"type", "events"},
     "non-private": {"type"},
     "no-op": {"type"},
 }
-_ONLY_WITHIN = {"pure"}
-_NEVER_WITHIN = {"poisson", "local", "non-private", "no-op"}
+_FORBIDDEN: Mapping[str, set[str]] = {
+    "": {"pure"},
+    "local": {"poisson", "local", "search", "non-private", "no-op"},
+    "search": {"pure", "local", "search", "non-private", "no-op"},
+}
 
 
-def _kind(value: object, within: bool) -> str:
+def _kind(value: object, within: str) -> str:
     """The type that `value` says it is, once its fields are those of that type and it may stand where it does."""
-    forbidden = _NEVER_WITHIN if within else _ONLY_WITHIN
+    forbidden = _FORBIDDEN[within]
     kind = value.get("type") if isinstance(value, Mapping) else None
     if (
         not isinstance(value, Mapping)
@@ -179,7 +211,7 @@ def _kind(value: object, within: bool) -> str:
         or (kind == "all" and not isinstance(value["events"], list | tuple))
     ):
         allowed = ", ".join(name for name in _FIELDS if name not in forbidden)
-        where = " within a local event" if within else ""
+        where = {"": "", "local": " within a local event", "search": " within a search"}[within]
         raise EventError(f"event: expected one of {allowed}{where} with its fields, found {value!r}")
     return str(kind)
 
@@ -193,7 +225,7 @@ def spending_of_json(values: Iterable[Mapping[str, Any]]) -> Counter[Expense]:
     """Count the costs in events as `event_to_json` writes them; raises `EventError` for anything else."""
     total: Counter[Expense] = Counter()
     for value in values:
-        for cost, count in _costs(value, 1, within=False):
+        for cost, count in _costs(value, 1):
             total[cost] += count
     return total
 
@@ -217,19 +249,25 @@ def _event_of(cost: Expense) -> DpEvent:
             return local(pure(cost.epsilon))
         case LocalGaussianCost():
             return local(dp.GaussianDpEvent(cost.noise))
+        case SearchCost():
+            from dp_accounting.dp_event import RepeatAndSelectDpEvent
+
+            from privagams.ledger.search_event import shape_of
+
+            return RepeatAndSelectDpEvent(event_of(dict(cost.each)), cost.trials, shape_of(cost.distribution))
     if cost.noise == 0:
         return dp.NonPrivateDpEvent()
     gaussian = dp.GaussianDpEvent(cost.noise)
     return gaussian if cost.rate == 1 else dp.PoissonSampledDpEvent(cost.rate, gaussian)
 
 
-def _costs(value: Mapping[str, Any], times: int, within: bool) -> Iterator[tuple[Expense, int]]:
+def _costs(value: Mapping[str, Any], times: int, within: str = "") -> Iterator[tuple[Expense, int]]:
     match _kind(value, within):
         case "non-private":
             yield UNPROTECTED, times
         case "gaussian":
             noise = _noise(value["noise_multiplier"])
-            yield LocalGaussianCost(noise) if within else NoisySumCost(1.0, noise), times
+            yield LocalGaussianCost(noise) if within == "local" else NoisySumCost(1.0, noise), times
         case "poisson":
             inner = _gaussian(value["event"])
             _kind(inner, within)
@@ -237,12 +275,29 @@ def _costs(value: Mapping[str, Any], times: int, within: bool) -> Iterator[tuple
         case "pure":
             yield PureCost(_pure(value["epsilon"])), times
         case "local":
-            yield from _costs(value["event"], times, within=True)
+            yield from _costs(value["event"], times, "local")
+        case "search":
+            yield _search(value), times
         case "repeat":
             yield from _costs(value["event"], times * _count(value["count"]), within)
         case "all":
             for part in value["events"]:
                 yield from _costs(part, times, within)
+
+
+def _search(value: Mapping[str, Any]) -> SearchCost:
+    from privagams.ledger import search_event
+
+    search_event.shape_of(value["distribution"])
+    each: Counter[NoisySumCost] = Counter()
+    for cost, count in _costs(value["event"], 1, "search"):
+        assert isinstance(cost, NoisySumCost)  # nothing else may stand within a search
+        each[cost] += count
+    if not each:
+        raise EventError("event: expected noisy sums within a search, found none")
+    return SearchCost(
+        search_event.trials_of(value["trials"]), value["distribution"], tuple(sorted(each.items()))
+    )
 
 
 def _gaussian(value: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -14,7 +14,7 @@ from privagams.ledger.account import Account
 from privagams.ledger.accounting import Claim
 from privagams.ledger.books import Block, Books, Charge, patients_digest
 from privagams.ledger.chain import Head, read_chain
-from privagams.ledger.events import is_local, spending, spending_of_json
+from privagams.ledger.events import SearchCost, is_local, spending, spending_of_json
 from privagams.ledger.heads import known_heads, require_extension
 from privagams.ledger.prices import Budget, Prices
 from privagams.ledger.session import pseudonyms, session
@@ -184,6 +184,8 @@ class Ledger:
         steps = f"noisy steps: {sum(block.steps for block in blocks)}"
         if all(is_local(spending_of_json([block.cost])) for block in blocks):
             steps = f"images randomised: {max(images.values())} of each patient"
+        if any(isinstance(cost, SearchCost) for block in blocks for cost in spending_of_json([block.cost])):
+            steps = "searches over trainings, each paid for as a whole"
         lost = sum(block.checkpoint is None for block in blocks)
         text = f"{steps}, in blocks: {len(blocks)} ({source})"
         if lost:

@@ -17,7 +17,7 @@ _PATIENTS = 100
 _STEPS = 20
 _ENTRIES = 20_000
 _DRAWS = 400
-_SIGMAS = 5
+_SIGMAS = 6
 _CHANCE = 1e-7
 """How often a sound component may fail a test of its noise's distribution."""
 _NO_NOISE = 1e-12
