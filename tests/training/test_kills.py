@@ -16,7 +16,6 @@ from privagams_dp.dp_sgd import DpSgd
 from privagams_dp.noisy_sum import GaussianSum
 from privagams_dp.settings import DpSgdSettings
 
-KILLS = 50
 TARGET, DELTA = 8.0, 1e-4
 
 
@@ -77,15 +76,16 @@ def killed_after(seconds, run):
     return os.WIFSIGNALED(status)
 
 
-@pytest.mark.slow
+@pytest.mark.parametrize("kills", [8, pytest.param(50, marks=pytest.mark.study)])
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="kills a forked child")
-def test_fifty_random_kills_never_under_count_and_never_pass_the_target(one):
+def test_random_kills_never_under_count_and_never_pass_the_target(one, kills):
+    one("first")[1]()  # what is slow once only
     _, whole = one("whole")
     start = time.monotonic()
     whole()
     length = time.monotonic() - start
     rng, cut = np.random.default_rng(), 0
-    for number in range(KILLS):
+    for number in range(kills):
         folder, run = one(str(number))
         cut += killed_after(rng.uniform(0, 0.8 * length), run)
         killed_after(rng.uniform(0, length), run)
@@ -97,5 +97,5 @@ def test_fifty_random_kills_never_under_count_and_never_pass_the_target(one):
         for cost, times in performed.items():
             assert times <= counted.get(cost, 0), f"{times} sums at {cost}, the ledger holds {counted}"
         assert accounting.epsilon(booked, DELTA)[0] <= TARGET + 1e-9
-    # Kills must hit trainings at work, or this shows nothing. Most do; this few cannot be chance.
-    assert cut >= KILLS // 10
+    # Kills must hit trainings at work, or this shows nothing. Of fifty most do; so few cannot be chance.
+    assert kills < 50 or cut >= 5
