@@ -5,10 +5,14 @@
 diffusers' UNet2DModel with attention, 28 px, 0.7 million parameters; K = 4 draws per record, one record per
 patient. Process time, one thread, least of several alternating rounds: other work on the machine adds, never
 takes away. On a GPU wall time, synchronised. "error" is the largest distance between a patient's gradient and
-the same computed by itself through plain autograd, relative to its norm.
+the same computed by itself through plain autograd, relative to its norm; ghost clipping makes no gradients of
+patients, there it is by how much one clipped sample's contribution passes the clip norm C. Memory: the peak of a
+process of its own over that of one that only imports and builds the network.
 """
 
 import argparse
+import subprocess
+import sys
 import tempfile
 import time
 import warnings
@@ -18,7 +22,9 @@ import numpy as np
 import torch
 from diffusers import UNet2DModel
 from opacus import GradSampleModule
-from opacus.optimizers import DPOptimizer
+from opacus.grad_sample import GradSampleModuleFastGradientClipping
+from opacus.optimizers import DPOptimizer, DPOptimizerFastGradientClipping
+from opacus.utils.fast_gradient_clipping_utils import DPTensorFastGradientClipping
 from torch import nn
 
 from privagams.records import Records
@@ -117,10 +123,10 @@ def private_step(patients, device):
     return lambda: run.apply(steps.gradients(0))
 
 
-def opacus_step(patients, device):
-    """Opacus' functorch mode: every draw a sample; averaged per patient before clipping by hand."""
+def opacus_step(patients, device, functorch):
+    """Opacus' functorch mode or hooks: every draw a sample; averaged per patient before clipping by hand."""
     module = Loss().to(device)
-    wrapped = GradSampleModule(module, force_functorch=True, loss_reduction="sum", batch_first=True)
+    wrapped = GradSampleModule(module, force_functorch=functorch, loss_reduction="sum", batch_first=True)
     adam = torch.optim.AdamW(module.parameters(), lr=3e-4)
     optimiser = DPOptimizer(adam, noise_multiplier=1.0, max_grad_norm=1.0, expected_batch_size=patients)
     feed, rng = Feed(records(patients), (), device), torch.Generator().manual_seed(0)
@@ -137,8 +143,48 @@ def opacus_step(patients, device):
     return step
 
 
+def ghost(module, samples, noise_multiplier=1.0, clip_norm=1.0):
+    wrapped = GradSampleModuleFastGradientClipping(
+        module, loss_reduction="sum", max_grad_norm=clip_norm, use_ghost_clipping=True
+    )
+    optimiser = DPOptimizerFastGradientClipping(
+        torch.optim.AdamW(module.parameters(), lr=3e-4), noise_multiplier=noise_multiplier,
+        max_grad_norm=clip_norm, expected_batch_size=samples, loss_reduction="sum",
+    )  # fmt: skip
+    return wrapped, optimiser
+
+
+def ghost_step(patients, device):
+    """Opacus' ghost clipping: every draw is clipped by itself, since it has no gradient of a patient to average."""
+    module = Loss().to(device)
+    feed, rng = Feed(records(patients), (), device), torch.Generator().manual_seed(0)
+    rows = np.repeat(np.arange(patients), DRAWS)
+    wrapped, optimiser = ghost(module, len(rows))
+
+    def step():
+        noise = {k: t.to(device) for k, t in draw(len(rows), rng).items()}
+        losses = wrapped(feed.batch(rows), noise)
+        DPTensorFastGradientClipping(wrapped, optimiser, losses, loss_reduction="sum").backward()
+        optimiser.step()
+        optimiser.zero_grad()
+
+    return step
+
+
+def ghost_excess(samples=8, clip_norm=1e-3):
+    """By how much of C the worst of some samples, each clipped alone, passes C."""
+    rng, worst = torch.Generator().manual_seed(1), 0.0
+    for _ in range(samples):
+        module = Loss()
+        wrapped, optimiser = ghost(module, 1, noise_multiplier=0.0, clip_norm=clip_norm)
+        losses = wrapped({"pixels": torch.randn(1, 1, SIZE, SIZE, generator=rng)}, draw(1, rng))
+        DPTensorFastGradientClipping(wrapped, optimiser, losses, loss_reduction="sum").backward()
+        worst = max(worst, float(flat([p.grad for p in module.parameters()]).norm()) / clip_norm - 1)
+    return worst
+
+
 def errors(patients=3):
-    """Largest relative error of a patient's gradient, of vmap and of Opacus' two modes."""
+    """Largest relative error of a patient's gradient: ours, and Opacus' modes."""
     module, rng = Loss(), torch.Generator().manual_seed(1)
     batch = {"pixels": torch.randn(patients * DRAWS, 1, SIZE, SIZE, generator=rng)}
     noise = draw(patients * DRAWS, rng)
@@ -154,12 +200,13 @@ def errors(patients=3):
         wrapped = GradSampleModule(other, force_functorch=functorch, loss_reduction="sum")
         wrapped(batch, noise).sum().backward()
         found[name] = [p.grad_sample.unflatten(0, (patients, DRAWS)).mean(1) for p in other.parameters()]
-    return {
+    wrong = {
         name: max(
             float((flat([t[i] for t in tensors]) - e).norm() / e.norm()) for i, e in enumerate(expected)
         )
         for name, tensors in found.items()
     }
+    return wrong | {"Opacus ghost": ghost_excess()}
 
 
 def flat(tensors):
@@ -184,6 +231,40 @@ def fastest(steps, rounds, device):
             step()
             best[name] = min(best[name], clock(device) - start)
     return best
+
+
+def peaks(patients, device):
+    """MB beyond what a process needs that only imports and builds the network."""
+    found = {}
+    for name in ("nothing", *makers()):
+        command = [
+            sys.executable,
+            __file__,
+            "--memory-of",
+            name,
+            "--patients",
+            str(patients),
+            "--device",
+            device,
+        ]
+        found[name] = int(subprocess.run(command, capture_output=True, check=True, text=True).stdout) / 1024
+    nothing = found.pop("nothing")
+    return {name: peak - nothing for name, peak in found.items()}
+
+
+def peak_of(name, patients, device):
+    """KiB at the peak of two steps."""
+    if name == "nothing":
+        Loss()
+    else:
+        step = makers()[name](patients, device)
+        for _ in range(2):
+            step()
+    if device != "cpu":
+        return torch.cuda.max_memory_allocated() // 1024
+    # Not getrusage: there a child starts with its parent's peak.
+    status = Path("/proc/self/status").read_text().splitlines()
+    return int(next(line.split()[1] for line in status if line.startswith("VmHWM")))
 
 
 def overhead(rounds, device, steps=50, batch=32):
@@ -221,6 +302,16 @@ def bare_loop(steps, batch, device):
             torch._foreach_lerp_(average, list(net.parameters()), 0.001)
 
 
+def makers():
+    return {
+        "without privacy": plain_step,
+        "PRIVAGAMS": private_step,
+        "Opacus functorch": lambda *where: opacus_step(*where, functorch=True),
+        "Opacus hooks": lambda *where: opacus_step(*where, functorch=False),
+        "Opacus ghost": ghost_step,
+    }
+
+
 def main():
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -228,36 +319,39 @@ def main():
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--patients", type=int, default=8)
     parser.add_argument("--device", default="cpu")
+    parser.add_argument("--memory-of", help="run two steps of one kind and print the peak, KiB")
     asked = parser.parse_args()
     torch.set_num_threads(1)
     warnings.filterwarnings("ignore", message=r"(?s).*batching rule for aten::_scaled_dot_product")
     warnings.filterwarnings("ignore", category=FutureWarning, module="torch")
     warnings.filterwarnings("ignore", message=".*[Ff]ull backward hook")
-    entries = sum(p.numel() for p in Loss().parameters())
     device, patients = asked.device, asked.patients
-    makers = {"without privacy": plain_step, "PRIVAGAMS": private_step, "Opacus functorch": opacus_step}
-    best = fastest({name: make(patients, device) for name, make in makers.items()}, asked.rounds, device)
-    noise = fastest({"noise": lambda: entropy.gaussian(torch.Size([entries]), 1.0)}, asked.rounds, device)[
-        "noise"
-    ]
-    report_steps(best, errors(), patients, entries, device)
-    share = noise / best["PRIVAGAMS"]
-    print(f"noise from the operating system: {1e3 * noise:.1f} ms, {share:.1%} of a step,", end=" ")
-    print(f"{noise / entries * 1e6:.3f} s per million entries")
+    if asked.memory_of:
+        print(peak_of(asked.memory_of, patients, device))
+        return
+    entries = sum(p.numel() for p in Loss().parameters())
+    best = fastest({k: make(patients, device) for k, make in makers().items()}, asked.rounds, device)
+    report_steps(best, errors(), peaks(patients, device), patients, entries, device)
+    noise = fastest({"noise": lambda: entropy.gaussian(torch.Size([entries]), 1.0)}, asked.rounds, device)
+    share = noise["noise"] / best["PRIVAGAMS"]
+    print(f"noise: {1e3 * noise['noise']:.1f} ms, {share:.1%} of a step,", end=" ")
+    print(f"{noise['noise'] / entries * 1e6:.3f} s per million entries")
     loop = overhead(max(2, asked.rounds // 3), device)
     print(f"50 steps without privacy: bare loop {loop['bare']:.2f} s, fit {loop['fit']:.2f} s,", end=" ")
     print(f"overhead {loop['fit'] / loop['bare'] - 1:+.1%}")
 
 
-def report_steps(best, wrong, patients, entries, device):
+def report_steps(best, wrong, peak, patients, entries, device):
     print(
         f"UNet2DModel {SIZE} px, {entries / 1e6:.2f} M parameters, {patients} patients, K = {DRAWS}, {device}"
     )
-    print(f"{'step':24}{'ms':>10}{'ratio':>8}{'gradient error':>17}")
+    print(f"{'step':24}{'ms':>10}{'ratio':>8}{'MB':>8}{'ratio':>8}{'error':>11}")
     for name, seconds in best.items():
         error = f"{wrong[name]:.1e}" if name in wrong else "-"
-        print(f"{name:24}{1e3 * seconds:10.1f}{seconds / best['without privacy']:8.2f}{error:>17}")
-    print(f"{'Opacus hooks':24}{'-':>10}{'-':>8}{wrong['Opacus hooks']:17.1e}")
+        time_ratio, memory_ratio = (d[name] / d["without privacy"] for d in (best, peak))
+        print(
+            f"{name:24}{1e3 * seconds:10.1f}{time_ratio:8.2f}{peak[name]:8.0f}{memory_ratio:8.2f}{error:>11}"
+        )
 
 
 if __name__ == "__main__":

@@ -7,8 +7,10 @@ import platform
 import shlex
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import attrs
 import numpy as np
 from attrs import evolve, frozen
 
@@ -194,7 +196,7 @@ class Assembly:
             yardstick=release.yardstick,
             claims=self._claims(release, claim),
             total=_page_claim(total) if total and not release.yardstick else None,
-            generator=_chosen(release.generator),
+            generator=self._generator(release),
             mechanism=_chosen(release.mechanism),
             training=_chosen(release.training),
             images_per_patient=(release.images_per_patient or 1) if release.randomised else None,
@@ -211,10 +213,37 @@ class Assembly:
             needed=needed_patients(facts.get("noise_to_signal"), self.p.pipeline.public_members),
             latents=_latents(self._facts(stage).get("latents")),
             notes=(*facts.get("notes", ()), *self._facts(stage).get("notes", ())),
+            public_notes=self._started_from(release),
             approval=data.Approval(decision.who, decision.when)
             if decision and status == "approved"
             else None,
         )
+
+    def _generator(self, release: ReleaseSettings) -> data.Chosen | None:
+        """The generator as set, of files the names alone: where they lie is nobody's business."""
+        if release.generator is None:
+            return None
+        named = {name: Path(value).name for name, value in self._files(release).items()}
+        return data.Chosen(release.generator.name, {**release.generator.settings, **named})
+
+    def _started_from(self, release: ReleaseSettings) -> tuple[str, ...]:
+        return tuple(
+            f"Its training started from the weights in {Path(value).name}, which count as public: what these were "
+            "trained on is outside this claim."
+            for value in self._files(release).values()
+        )
+
+    def _files(self, release: ReleaseSettings) -> dict[str, str]:
+        """Settings of the generator that name files."""
+        if release.generator is None:
+            return {}
+        target = self.p.registry.get("generators", release.generator.name).component.settings
+        given = release.generator.settings
+        return {
+            spec.name: str(given[spec.name])
+            for spec in (attrs.fields(target) if target is not None else ())
+            if spec.metadata.get("path") and given.get(spec.name)
+        }
 
     def _claims(self, release: ReleaseSettings, claim: Claim | None) -> tuple[data.Claim, ...]:
         """The members' claim; beside it, where training saw reference patients, that they have none."""

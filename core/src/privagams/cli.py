@@ -62,12 +62,19 @@ def cli() -> None:
 @click.option("--dry-run", is_flag=True, help="Print the plan and stop.")
 def run(file: Path, overrides: tuple[str, ...], runs: Path | None, jobs: int | None, dry_run: bool) -> int:
     """Run FILE to its report; what is done already is not done again."""
+    from privagams import helping
     from privagams.run import default_jobs, run_with_journal
 
-    prepared = _prepare(file, overrides, runs)
-    if dry_run:
-        return _show_plan(prepared)
-    return int(run_with_journal(prepared, jobs or default_jobs()))
+    place = helping.rank()
+    if place:
+        return helping.help_to_train(lambda: _prepare(file, overrides, runs))
+    with helping.leading() as ready:
+        prepared = _prepare(file, overrides, runs)
+        if dry_run:
+            return _show_plan(prepared)
+        ready()
+        # Several processes that train together take one training at a time.
+        return int(run_with_journal(prepared, (jobs or default_jobs()) if place is None else 1))
 
 
 @cli.command()

@@ -253,6 +253,19 @@ class NoisySum(Protocol):
         ...
 
 
+@runtime_checkable
+class PooledSum(NoisySum, Protocol):
+    """A noisy sum that several processes of one steward can make together."""
+
+    def pool(self, add_up: Callable[[torch.Tensor], None]) -> None:
+        """Let `add_up` change the clipped sum so far, in place, to what it is over all processes.
+
+        The only way in which a sum without noise leaves; `add_up` may hand it to the same steward's other processes,
+        and to nothing else. It ends as the sum over all in the one process that releases, and as 0 in the others.
+        """
+        ...
+
+
 class Mechanism(Protocol):
     """Makes training differentially private for a patient."""
 

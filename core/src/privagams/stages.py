@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -33,6 +33,9 @@ from privagams.stage_inputs import (
     table_of,
 )
 from privagams.store import write_json
+
+if TYPE_CHECKING:
+    from privagams.training.ranks import Group
 
 _CHUNK = 1024
 
@@ -68,8 +71,11 @@ def _split(
 def _fit(
     stage: Stage, context: Context, registry: Registry, folder: Path, progress: Progress
 ) -> dict[str, Any]:
+    from functools import partial
+
     from privagams.ledger.ledger import Ledger
     from privagams.training.noise_plan import asks_members, learning_of
+    from privagams.training.ranks import Ranks
     from privagams.training.train import fit
 
     records, table = records_of(stage, context), table_of(stage, context)
@@ -77,7 +83,7 @@ def _fit(
     reference = records.take(table.where(REFERENCE, MAIN))
     space = space_of(stage, context)
     model = build(registry, "generators", stage.settings["generator"]).model(space, stage.seed)
-    mechanism = account = None
+    mechanism = account = helpers = None
     if stage.settings["mechanism"] is not None:
         mechanism = build(registry, "mechanisms", stage.settings["mechanism"])
         budget = context.pipeline.budget
@@ -85,9 +91,11 @@ def _fit(
             run=context.pipeline.name, release=stage.release, fit=stage.key,
             patients=members.patients.tolist(), budget=budget, run_folder=context.run_folder,
         )  # fmt: skip
+        ranks = Ranks.from_environment()
+        helpers = None if ranks is None else partial(ranks.lead, stage.artifact)
     result = fit(
         model, members, reference if len(reference) else None, space, mechanism, stage.settings["patients"],
-        stage.seed, folder, account, progress,
+        stage.seed, folder, account, progress, helpers=helpers,
     )  # fmt: skip
     parts = learning_of(model)
     return {
@@ -96,6 +104,17 @@ def _fit(
         "members": any(asks_members(part) for part in parts),
         "noise_to_signal": _noise_to_signal(parts, mechanism, result.noise_multiplier, stage.settings["patients"]),
     }  # fmt: skip
+
+
+def help_fit(stage: Stage, context: Context, registry: Registry, phase: int, group: Group) -> None:
+    """Help another process, which performs `stage`, in one phase of its training; writes nothing."""
+    from privagams.training.following import follow
+
+    records, table, space = records_of(stage, context), table_of(stage, context), space_of(stage, context)
+    model = build(registry, "generators", stage.settings["generator"]).model(space, stage.seed)
+    mechanism = build(registry, "mechanisms", stage.settings["mechanism"])
+    members = records.take(table.where(MEMBER, MAIN))
+    follow(model, members, space, mechanism, stage.settings["patients"], phase, group)
 
 
 def _noise_to_signal(

@@ -13,7 +13,7 @@ from dp_accounting import DpEvent
 from privagams.errors import BudgetError
 from privagams.ledger.chain import Head
 from privagams.records import Records
-from privagams.roles import Mechanism, Model, Phase, Progress, Space, Sums
+from privagams.roles import Mechanism, Model, Phase, Progress, Space, Summarised, Sums, Trained
 from privagams.training.checkpoint import (
     CHECKPOINT,
     WEIGHTS,
@@ -23,7 +23,10 @@ from privagams.training.checkpoint import (
     save_checkpoint,
     save_tensors,
 )
+from privagams.training.noise_plan import asks_members, learning_of
 
+LEARNT_FROM = "learnt from"
+"""In a weights file: "members" or "public". What learnt from members may not pass as public elsewhere."""
 _OF_A_PHASE = ("name", "steps", "learning_rate", "batch", "ema", "weight_decay", "data", "share")
 _OF_SUMS = ("name", "share", "count", "by_class")
 
@@ -123,9 +126,10 @@ class Job:
         save_checkpoint(self.folder, checkpoint)
         return checkpoint
 
-    def finish(self, model: Model, last: Checkpoint) -> FitResult:
+    def finish(self, model: Trained | Summarised, last: Checkpoint) -> FitResult:
         """Write the weights, then mark the folder as done, so that nothing is trained or spent again."""
-        save_tensors(self.folder / WEIGHTS, model.state_dict())
+        facts = {LEARNT_FROM: "members" if any(asks_members(p) for p in learning_of(model)) else "public"}
+        save_tensors(self.folder / WEIGHTS, model.state_dict(), facts)
         return self.result(self.save(evolve(last, finished=True, tensors={})))
 
     def result(self, last: Checkpoint) -> FitResult:

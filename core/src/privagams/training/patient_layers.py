@@ -57,7 +57,9 @@ def _group_norm(
     bias: torch.Tensor | None = None,
     eps: float = 1e-5,
 ) -> torch.Tensor:
-    found: torch.Tensor = _apply(_Norm, input, weight, bias, num_groups, eps)
+    # Under autocast the input may be coarser than the parameters; norms are taken in the parameters' type.
+    rows = input if weight is None else input.to(weight.dtype)
+    found: torch.Tensor = _apply(_Norm, rows, weight, bias, num_groups, eps)
     return found
 
 
@@ -121,7 +123,7 @@ class _SharedConv(Function):
                 [_conv_gradients(*pair, weight[0], ctx.how, [False, True, False])[1] for pair in pairs]
             )
         if ctx.bias and needs_bias:
-            of_bias = g.sum((2, 3)).unflatten(0, (patients, -1)).sum(1)
+            of_bias = g.to(weight.dtype).sum((2, 3)).unflatten(0, (patients, -1)).sum(1)
         return of_x, of_weight, of_bias, None
 
 
@@ -193,7 +195,14 @@ class _Attention(Function):
 
 def _conv_gradients(g: Any, x: Any, weight: Any, how: Any, wanted: list[bool]) -> Any:
     stride, padding, dilation, groups = how
-    return _backward(g, x, weight, None, stride, padding, dilation, False, [0, 0], groups, wanted)
+    # Under autocast g is coarser than what the layer was given; gradients are of the type of what they belong to.
+    inputs, kernel = x.to(g.dtype), weight.to(g.dtype)
+    of_x, of_weight, _ = _backward(
+        g, inputs, kernel, None, stride, padding, dilation, False, [0, 0], groups, wanted
+    )
+    return [
+        found if found is None else found.to(given.dtype) for found, given in ((of_x, x), (of_weight, weight))
+    ]
 
 
 def _led(tensors: Sequence[Any], dims: Sequence[Any], patients: int) -> list[Any]:

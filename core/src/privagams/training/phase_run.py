@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from privagams.errors import PluginError, StageError
-from privagams.roles import Mechanism, Noise, NoisySum, Phase
+from privagams.roles import Mechanism, Noise, NoisySum, Phase, PooledSum
 from privagams.training.feed import Feed, GivenFeed
 from privagams.training.gradients import (
     Gradients,
@@ -21,6 +21,7 @@ from privagams.training.gradients import (
     refuse_mixing_layers,
     trained_parameters,
 )
+from privagams.training.ranks import Group
 
 _MOMENTS = ("exp_avg", "exp_avg_sq")
 
@@ -169,11 +170,20 @@ class PrivateSteps:
         noisy_sum: NoisySum,
         public_patients: int,
         device: str,
+        group: Group | None = None,
     ) -> None:
         refuse_mixing_layers(phase.module, phase.name)
         self._phase, self._feed, self._device = phase, feed, device
         self._mechanism, self._sum = mechanism, noisy_sum
         self._patients = feed.by_patient()
+        self._group, self._shared = group, list(trained_parameters(phase.module, phase.trains).values())
+        if group is not None:
+            if not isinstance(noisy_sum, PooledSum):
+                raise PluginError(
+                    f"mechanism {type(mechanism).__name__}: expected sums that several processes can make together "
+                    "(`pool`), found none; train in one process"
+                )
+            group.agree(phase.module, len(self._patients))
         self._patient_gradients = PatientGradients(phase.module, parameters)
         self._normaliser = mechanism.sampling_rate(public_patients) * public_patients
         self._choice = np.random.default_rng()
@@ -181,10 +191,28 @@ class PrivateSteps:
 
     def gradients(self, step: int) -> Gradients:
         chosen = self._sum.sample(len(self._patients))
+        if self._group is not None:
+            chosen = self._group.hand_out(chosen, self._shared)
         with memory_hint("the mechanism's `physical_patients`"):
-            for some in _chunks(chosen, self._mechanism.physical_patients):
-                self._sum.add(self._of(some))
+            self._add(chosen)
             return [total.div_(self._normaliser) for total in self._sum.release()]
+
+    def help(self) -> bool:
+        """Compute this process's share of one step that the first process takes; False when no more come."""
+        assert self._group is not None
+        share = self._group.take_on(self._shared)
+        if share is None:
+            return False
+        with memory_hint("the mechanism's `physical_patients`"):
+            self._add(share)
+        return True
+
+    def _add(self, chosen: np.ndarray) -> None:
+        for some in _chunks(chosen, self._mechanism.physical_patients):
+            self._sum.add(self._of(some))
+        if self._group is not None:
+            assert isinstance(self._sum, PooledSum)
+            self._sum.pool(self._group.add_up)
 
     def _of(self, patients: np.ndarray) -> Gradients:
         tiles, draws = self._mechanism.tiles_per_step, self._mechanism.noise_draws

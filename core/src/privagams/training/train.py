@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 
 import torch
@@ -28,9 +28,13 @@ from privagams.training.noise_plan import (
     steps_of,
 )
 from privagams.training.phase_run import PhaseRun, PlainSteps, PrivateSteps, Steps
+from privagams.training.ranks import Group
 from privagams.training.watch import Watch
 
 __all__ = ["BLOCK_STEPS", "Account", "FitResult", "fit"]
+
+Helpers = Callable[[int], AbstractContextManager[Group]]
+"""Calls other processes to the phase of this number."""
 
 BLOCK_STEPS = 50
 """Most steps between checkpoints, and at most a twentieth of all: a crash loses, and pays for, no more."""
@@ -52,12 +56,14 @@ def fit(
     device: str = "cpu",
     threads: int | None = None,
     watch: bool = True,
+    helpers: Helpers | None = None,
 ) -> FitResult:
     """Train `model` on `members`, or go on where a killed training in `folder` stood; write the weights.
 
     `public_patients` is the number of patients that `[public]` states. `seed` decides everything where there
     is no mechanism, and nothing that touches members where there is one; then `account` is needed.
     `watch`: whether to look now and then how it goes, on reference patients and by drawing images.
+    `helpers`: how to call other processes to a phase with a mechanism; they `follow`.
     Raises `StageError` for a checkpoint of other settings and for networks that mix patients, `LedgerError`
     for a ledger older than the checkpoint, `BudgetError` when nothing can be trained within the target.
 
@@ -77,14 +83,16 @@ def fit(
         block_steps, device,
     )  # fmt: skip
     with _threads(threads):
-        return _Learning(model, job, watch).fit()
+        return _Learning(model, job, watch, helpers).fit()
 
 
 class _Learning:
     """A model's stretches, phases and sums, one after the other, in blocks that each end in a checkpoint."""
 
-    def __init__(self, model: Trained | Summarised, job: Job, watch: bool) -> None:
-        self._model, self._job = model, job
+    def __init__(
+        self, model: Trained | Summarised, job: Job, watch: bool, helpers: Helpers | None = None
+    ) -> None:
+        self._model, self._job, self._helpers = model, job, helpers
         self._parts = learning_of(model)
         self._feeds: dict[str, Feed] = {}
         _require_sound(self._parts, job)
@@ -156,12 +164,20 @@ class _Learning:
             return evolve(at, phase=number + 1, step=0, tensors=model_tensors(self._model) | self._told(at))
         private = self._job.mechanism is not None and asks_members(phase)
         multiplier = dose.noise_multiplier if private else None
-        steps = self._steps(phase, number, run, multiplier)
-        while at.phase == number:
-            count = min(self._longest, limit - run.step)
-            at = self._block(run, steps, at, count, limit, multiplier)
-            self._look(run, phase, at.done, private)
+        with self._helped(number, private) as group:
+            steps = self._steps(phase, number, run, multiplier, group)
+            while at.phase == number:
+                count = min(self._longest, limit - run.step)
+                at = self._block(run, steps, at, count, limit, multiplier)
+                self._look(run, phase, at.done, private)
         return at
+
+    def _helped(self, number: int, private: bool) -> AbstractContextManager[Group | None]:
+        """Others help where gradients of members are taken; not after sums, of which they were not told."""
+        told = any(isinstance(part, Sums) for part in self._parts[:number])
+        if self._helpers is None or not private or told:
+            return nullcontext()
+        return self._helpers(number)
 
     def _look(self, run: PhaseRun, phase: Phase, done: int, private: bool) -> None:
         if self._watch is None:
@@ -205,7 +221,9 @@ class _Learning:
         names = {name(p) for p in self._parts if isinstance(p, Sums) for name in (_totals, _noise)}
         return {name: tensor for name, tensor in at.tensors.items() if name in names}
 
-    def _steps(self, phase: Phase, number: int, run: PhaseRun, multiplier: float | None) -> Steps:
+    def _steps(
+        self, phase: Phase, number: int, run: PhaseRun, multiplier: float | None, group: Group | None
+    ) -> Steps:
         job = self._job
         feed = self._feed(phase.data) if phase.images is None else GivenFeed(phase.images(), job.device)
         if multiplier is None:
@@ -214,7 +232,14 @@ class _Learning:
         assert isinstance(feed, Feed)
         noisy_sum = job.mechanism.noisy_sum(list(run.parameters.values()), multiplier, job.public_patients)
         return PrivateSteps(
-            phase, list(run.parameters), feed, job.mechanism, noisy_sum, job.public_patients, job.device
+            phase,
+            list(run.parameters),
+            feed,
+            job.mechanism,
+            noisy_sum,
+            job.public_patients,
+            job.device,
+            group,
         )
 
     def _feed(self, data: str) -> Feed:

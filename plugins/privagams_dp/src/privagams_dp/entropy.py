@@ -7,9 +7,10 @@ import os
 
 import numpy as np
 import torch
+from randomgen import AESCounter
 
-_CHUNK = 1 << 18
-"""Entries per turn, so that memory stays flat in the model's size (about 20 MB)."""
+_CHUNK = 1 << 16
+"""Entries per turn, so that a turn's draws stay in the processor's cache."""
 
 
 def coins(count: int, probability: float) -> np.ndarray:
@@ -18,41 +19,37 @@ def coins(count: int, probability: float) -> np.ndarray:
     Guarantee: each position is in with `probability` (to 2⁻⁵³), independently of all others and of any seed
     (test_each_patient_takes_part_with_the_claimed_probability).
     """
-    return np.flatnonzero(_uniform(count).numpy() < probability)
+    words = np.frombuffer(os.urandom(8 * count), dtype=np.uint64)
+    return np.flatnonzero((words >> np.uint64(11)) * 2.0**-53 < probability)
 
 
 def gaussian(shape: torch.Size, std: float) -> torch.Tensor:
     """Draw float64 noise N(0, std²) of `shape` on the CPU.
 
-    Box–Muller on 53-bit radii and 32-bit angles; each entry is half the sum of four such draws from four
-    different pairs, so that its low bits do not betray the value it was added to (Holohan and Braghin 2021,
-    arXiv 2107.10138, n = 2).
+    Marsaglia and Tsang's ziggurat (2000, J. Stat. Softw. 5(8)) on 64-bit words of AES-128 in counter mode; each entry
+    is half the sum of four such draws from different words, so that its low bits do not betray the value it was added
+    to (Holohan and Braghin 2021, arXiv 2107.10138, n = 2).
 
-    Guarantee: the bits are the operating system's CSPRNG's
-    (test_private_training_differs_although_the_seed_is_fixed).
+    Guarantee: the bits are those of a cryptographic generator (test_words_are_those_of_aes_in_counter_mode) whose key
+    and counter the operating system draws anew for each call, so that none is ever kept, seeded, or shared by forked
+    processes (test_every_call_draws_its_own_key, test_private_training_differs_although_the_seed_is_fixed).
     """
-    out = torch.empty(math.prod(shape), dtype=torch.float64)
-    for part in torch.split(out, _CHUNK):
-        # At least two, so that each entry's draws are of different pairs.
-        part.copy_(_standard(max(len(part), 2))[: len(part)])
-    return out.mul_(std).reshape(shape)
+    out = np.empty(math.prod(shape), dtype=np.float64)
+    generator, draw = np.random.Generator(_stream()), np.empty(min(_CHUNK, len(out)))
+    for start in range(0, len(out), _CHUNK):
+        part = out[start : start + _CHUNK]
+        generator.standard_normal(out=part)
+        for _ in range(3):
+            part += generator.standard_normal(out=draw[: len(part)])
+    out *= 0.5 * std
+    return torch.from_numpy(out).reshape(shape)
 
 
-def _standard(count: int) -> torch.Tensor:
-    radius = _uniform(2 * count).log_().mul_(-2.0).sqrt_().view(2, count)
-    angle = _words(2 * count, torch.int32).to(torch.float64).mul_(math.pi * 2.0**-31).view(2, count)
-    from_cosine = (radius * angle.cos()).sum(0)
-    # A pair's cosine and sine in one entry would be a single draw: give the sine to the next entry.
-    from_sine = (radius * angle.sin_()).sum(0).roll(1)
-    return from_cosine.add_(from_sine).mul_(0.5)
+def _stream() -> AESCounter:
+    """Words of AES-128 in counter mode, from a key and a first counter of their own.
 
-
-def _uniform(count: int) -> torch.Tensor:
-    """float64 in (0, 1): the middle of each of 2⁵³ equal steps, so that a logarithm of it is finite."""
-    bits = _words(count, torch.int64).bitwise_and_((1 << 53) - 1)
-    return bits.to(torch.float64).add_(0.5).mul_(2.0**-53)
-
-
-def _words(count: int, dtype: torch.dtype) -> torch.Tensor:
-    random = bytearray(os.urandom(dtype.itemsize * max(count, 1)))
-    return torch.frombuffer(random, dtype=dtype)[:count]
+    The key is set as it is: without `key`, randomgen would stretch a seed by a generator that is none of cryptography.
+    Three bits of the counter stay 0, since randomgen lets no addition pass 2¹²⁸.
+    """
+    drawn = int.from_bytes(os.urandom(32), "little")
+    return AESCounter(key=drawn >> 128, counter=(drawn & (1 << 128) - 1) >> 3)

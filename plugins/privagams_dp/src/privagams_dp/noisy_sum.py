@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -71,6 +71,10 @@ class GaussianSum:
         weights = torch.zeros(len(present), len(vectors), dtype=vectors.dtype, device=vectors.device)
         weights[place, torch.arange(len(vectors), device=vectors.device)] = factor
         total.index_add_(0, present, (weights @ vectors).double())
+
+    def pool(self, add_up: Callable[[torch.Tensor], None]) -> None:
+        """Have the clipped sum added up over processes; see `roles.PooledSum`."""
+        add_up(self._total)
 
     def release(self) -> list[torch.Tensor]:
         """Add the noise, return the sum, start anew."""
