@@ -129,7 +129,7 @@ def shadow(
         account = Uncharged()
     fit(
         model, trained, reference if len(reference) else None, space, mechanism, stage.settings["patients"],
-        seed, folder, account, progress, watch=False,
+        seed, folder, account, progress, device=context.device, watch=False,
     )  # fmt: skip
     images = draw_images(
         model, {**stage.settings, "classes": stage.settings["shares"]}, [seed], folder, lambda *_: None

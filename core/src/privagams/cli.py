@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from attrs import evolve
 
 from privagams.errors import ExitCode, PrivagamsError
 
@@ -59,17 +60,23 @@ def cli() -> None:
 @_SET
 @_RUNS
 @click.option("--jobs", type=click.IntRange(1), help="Stages at once [default: the cores, at most 2].")
+@click.option("--device", default="cpu", help="Where models train: cpu, cuda, cuda:1 …", show_default=True)
 @click.option("--dry-run", is_flag=True, help="Print the plan and stop.")
-def run(file: Path, overrides: tuple[str, ...], runs: Path | None, jobs: int | None, dry_run: bool) -> int:
-    """Run FILE to its report; what is done already is not done again."""
+def run(
+    file: Path, overrides: tuple[str, ...], runs: Path | None, jobs: int | None, device: str, dry_run: bool
+) -> int:
+    """Run FILE to its report; what is done already is not done again.
+
+    Several processes train together when torchrun starts them: torchrun --nproc-per-node 2 -m privagams run FILE
+    """
     from privagams import helping
     from privagams.run import default_jobs, run_with_journal
 
-    place = helping.rank()
+    place, device = helping.rank(), helping.device_of(device)
     if place:
-        return helping.help_to_train(lambda: _prepare(file, overrides, runs))
+        return helping.help_to_train(lambda: evolve(_prepare(file, overrides, runs), device=device), device)
     with helping.leading() as ready:
-        prepared = _prepare(file, overrides, runs)
+        prepared = evolve(_prepare(file, overrides, runs), device=device)
         if dry_run:
             return _show_plan(prepared)
         ready()

@@ -33,6 +33,8 @@ class Context:
     pipeline: Pipeline
     run_folder: Path
     home: DatasetHome
+    device: str = "cpu"
+    """Where models are trained and draw: a name that torch knows. Decides no result but rounding."""
 
     @property
     def store(self) -> Store:

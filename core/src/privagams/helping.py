@@ -27,6 +27,27 @@ def rank() -> int | None:
     return int(os.environ["RANK"])
 
 
+def device_of(asked: str) -> str:
+    """The device that is meant by `asked`: of several processes on one machine each has its own accelerator.
+
+    Raises `ConfigError` where there is none of that name.
+    """
+    if asked == "cpu":
+        return asked
+    import torch
+
+    named = asked if ":" in asked or rank() is None else f"{asked}:{os.environ['LOCAL_RANK']}"
+    try:
+        torch.empty(1, device=named)
+    except (RuntimeError, AssertionError) as error:
+        said = str(error).splitlines()[0]
+        raise ConfigError(
+            f"--device: expected a device that torch can use, found {named!r} ({said}); leave it out to "
+            "train on the processor"
+        ) from error
+    return named
+
+
 @contextmanager
 def leading() -> Iterator[Callable[[], None]]:
     """For the first of several processes: gives what to call once all that the others read is there.
@@ -46,7 +67,7 @@ def leading() -> Iterator[Callable[[], None]]:
         ranks.close()
 
 
-def help_to_train(prepare: Callable[[], Prepared]) -> int:
+def help_to_train(prepare: Callable[[], Prepared], device: str) -> int:
     """Help the first process in each training that it calls to, until it ends; returns the exit code.
 
     A training that fails here fails there too; the next may go well.
@@ -55,7 +76,7 @@ def help_to_train(prepare: Callable[[], Prepared]) -> int:
     from privagams.stages import help_fit
     from privagams.training.ranks import Ranks
 
-    ranks = Ranks.from_environment()
+    ranks = Ranks.from_environment(device)
     assert ranks is not None
     if not ranks.await_ready():
         return 0

@@ -41,6 +41,7 @@ class Prepared:
     run_folder: Path
     images: Sequence[Any]
     plan: Plan
+    device: str = "cpu"
 
     @property
     def store(self) -> Store:
@@ -48,7 +49,7 @@ class Prepared:
 
     @property
     def context(self) -> Context:
-        return Context(self.pipeline, self.run_folder, self.home)
+        return Context(self.pipeline, self.run_folder, self.home, self.device)
 
 
 def prepare(pipeline: Pipeline, registry: Registry, runs: Path) -> Prepared:

@@ -91,11 +91,11 @@ def _fit(
             run=context.pipeline.name, release=stage.release, fit=stage.key,
             patients=members.patients.tolist(), budget=budget, run_folder=context.run_folder,
         )  # fmt: skip
-        ranks = Ranks.from_environment()
+        ranks = Ranks.from_environment(context.device)
         helpers = None if ranks is None else partial(ranks.lead, stage.artifact)
     result = fit(
         model, members, reference if len(reference) else None, space, mechanism, stage.settings["patients"],
-        stage.seed, folder, account, progress, helpers=helpers,
+        stage.seed, folder, account, progress, device=context.device, helpers=helpers,
     )  # fmt: skip
     parts = learning_of(model)
     return {
@@ -114,7 +114,7 @@ def help_fit(stage: Stage, context: Context, registry: Registry, phase: int, gro
     model = build(registry, "generators", stage.settings["generator"]).model(space, stage.seed)
     mechanism = build(registry, "mechanisms", stage.settings["mechanism"])
     members = records.take(table.where(MEMBER, MAIN))
-    follow(model, members, space, mechanism, stage.settings["patients"], phase, group)
+    follow(model, members, space, mechanism, stage.settings["patients"], phase, group, context.device)
 
 
 def _noise_to_signal(
@@ -140,8 +140,12 @@ def _release(
         return randomise(stage, context, registry, folder, progress)
     if stage.settings["of"] == "members":
         return _copies(stage, context, folder)
+    import torch
+
     settings = {"images": stage.settings["images"], "classes": stage.settings["shares"]}
     model = load_model(stage, context, registry)
+    if isinstance(model, torch.nn.Module):
+        model.to(context.device)
     return {"images": draw_images(model, settings, [stage.seed, stage.release], folder, progress)}
 
 
