@@ -59,20 +59,20 @@ def tell():
 
     def run(model, images, labels, sigma, seed=0):
         pixels = torch.from_numpy(images).permute(0, 3, 1, 2).float() / 127.5 - 1
-        batch, classes = {"pixels": pixels, "labels": torch.from_numpy(labels)}, len(model.space.classes)
-        rng, told = np.random.default_rng(seed), []
+        owned, told, rng = torch.from_numpy(labels), [], np.random.default_rng(seed)
         for sums in model.sums():
-            with torch.no_grad():
-                features = sums.features(batch) / 2
-            own = (
-                torch.eye(classes)[batch["labels"]]
-                if sums.by_class and classes
-                else torch.ones(len(images), 1)
-            )
-            totals = torch.einsum("nk,nd->kd", own, features)[None]
+            blocks = max(1, len(model.space.classes)) if sums.by_class else 1
+            own = torch.eye(blocks)[owned if blocks > 1 else torch.zeros_like(owned)]
+            totals = torch.zeros(1)
+            for rows in torch.arange(len(images)).split(50):
+                batch = {"pixels": pixels[rows], "labels": owned[rows]}
+                with torch.no_grad():
+                    totals = totals + own[rows].T @ sums.features(batch) / 2
             std = sigma / sums.share**0.5
             noise = rng.normal(0, std, totals.shape) if sigma else np.zeros(totals.shape)
-            told.append(Summary(totals + torch.from_numpy(noise.astype(np.float32)), len(images) / 2, std))
+            told.append(
+                Summary((totals + torch.from_numpy(noise.astype(np.float32)))[None], len(images) / 2, std)
+            )
             sums.take(told[-1])
         return told
 

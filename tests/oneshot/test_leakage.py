@@ -71,3 +71,15 @@ def test_labels_do_not_leak_through_marks_of_pixels(make, tell):
     wider, learnt = gap(drawn, labels)
     assert learnt > 0.85
     assert wider < 0.08
+
+
+@pytest.mark.slow
+def test_scatter_does_not_leak_labels_through_marks_of_pixels_either(scatter, tell):
+    model = scatter(channels=1, steps=300, frequencies=64, learning_rate=5e-3, shift=0)
+    tell(model, *striped(400, 0), 0.6)
+    model.fit(torch.Generator().manual_seed(0), silent)
+    labels = torch.arange(500) % 2
+    drawn = as_tensor(model.sample(labels.numpy(), torch.Generator().manual_seed(1), silent))
+    wider, learnt = gap(drawn, labels)
+    assert learnt > 0.85
+    assert wider < 0.08

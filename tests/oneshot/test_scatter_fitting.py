@@ -3,8 +3,9 @@ import torch
 
 from privagams.roles import Summary
 from privagams_oneshot.fitting import distance
+from privagams_oneshot.scatter_blocks import direction_groups
 from privagams_oneshot.scatter_fitting import scatter_distance
-from privagams_oneshot.scatter_target import Target, direction_groups
+from privagams_oneshot.scatter_target import Target
 
 
 @pytest.fixture
@@ -36,12 +37,12 @@ def test_weights_of_the_long_block_act_as_on_the_explicit_vectors(known):
     model, summary, vectors, found = known(caution=1.0)
     target, sizes = model._target, model.blocks.sizes
     row, column = torch.triu_indices(sizes[1], sizes[1])
-    quadratic = target.pairs[target.groups[row], target.groups[column]]
-    linear, rest = target.weights.split([sizes[1], len(target.weights) - sizes[1]])
-    weights = torch.cat([torch.zeros(1), linear, quadratic, rest]).double()
+    quadratic = target.pairs[:, target.groups[row], target.groups[column]]
+    linear, rest = target.weights[:, : sizes[1]], target.weights[:, sizes[1] :]
+    weights = torch.cat([torch.zeros(2, 1), linear, quadratic, rest], 1).double()
     assert 0 < quadratic.mean() < 1
     means = (summary.totals[0] / (summary.totals[0][:, :1] / model.blocks.roots[0])).double()
-    expected = distance(vectors * weights.sqrt(), means * weights.sqrt())
+    expected = distance(vectors * weights.sqrt()[:, None], means * weights.sqrt())
     torch.testing.assert_close(found.double(), expected, atol=1e-5, rtol=1e-4)
 
 
@@ -51,9 +52,9 @@ def test_the_scatter_distance_is_unbiased():
     k = 20000
     target = Target(
         torch.zeros(k, 1),
-        torch.ones(1),
+        torch.ones(k, 1),
         matrix.expand(k, 4, 4),
-        torch.ones(1, 1),
+        torch.ones(k, 1, 1),
         torch.zeros(4, dtype=torch.int64),
     )
     y = torch.randn(k, 2, 4, generator=rng)
@@ -72,8 +73,8 @@ def test_blocks_of_noise_are_set_aside_and_signal_is_kept(scatter):
     totals[:, :, 0] = 100 * blocks.roots[0]
     totals[:, :, 1:9] += 50
     target = Target.of(Summary(totals, 200.0, 1.0), blocks, 1.0)
-    assert target.weights[:8].min() > 0.99
-    assert target.weights[8:].max() < 0.2
+    assert target.weights[:, :8].min() > 0.99
+    assert target.weights[:, 8:].mean() < 0.1
     assert target.pairs.max() < 0.5
     exact = Target.of(Summary(totals, 200.0, 0.0), blocks, 1.0)
     assert torch.equal(exact.weights, torch.ones_like(exact.weights))

@@ -11,11 +11,11 @@ D, N = 40, 20000
 
 @pytest.fixture(scope="module")
 def phi():
-    """Vectors of norm 1 at most, most of whose variance lies in a few directions."""
+    """Vectors of norm 1, most of whose variance lies in a few directions."""
     rng = torch.Generator().manual_seed(0)
     scale = 0.4 * torch.arange(1, D + 1).float().pow(-0.8)
-    x = 0.4 / math.sqrt(D) + scale * torch.randn(N, D, generator=rng)
-    return x / x.norm(dim=1, keepdim=True).clamp(min=1)
+    x = 2 / math.sqrt(D) + scale * torch.randn(N, D, generator=rng)
+    return (1 - 1e-5) * torch.nn.functional.normalize(x, dim=1)
 
 
 def told(phi, sigma, seed=0):

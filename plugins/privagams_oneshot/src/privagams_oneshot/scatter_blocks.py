@@ -6,7 +6,6 @@ import math
 
 import torch
 from torch import nn
-from torch.nn import functional as F
 
 from privagams.roles import Space
 from privagams_oneshot import isometry
@@ -14,21 +13,21 @@ from privagams_oneshot.patterns import frequencies
 from privagams_oneshot.scatter_features import HAIR, Scattering, unit_range
 from privagams_oneshot.whitening import Whitening
 
-CONSTANT, LINEAR, QUADRATIC, FOURIER, PIXELS = 0.02, 0.28, 0.28, 0.28, 0.14
+CONSTANT, LINEAR, QUADRATIC, FOURIER, PIXELS = 0.02, 0.26, 0.26, 0.26, 0.20
 """Shares of the squared norm; without the quadratic block the others grow in proportion."""
 BANDWIDTHS = 0.3, 0.8
 """Of the kernels that the random frequencies stand for; records lie within radius 1."""
-PIXEL_RADIUS = 0.35
-"""Pixels and their squares are scaled to norm 1 from this share of their largest norm on: a constant."""
+FREQUENCY_GROUPS = 8
 DIRECTIONS = (8, 16, 32, 64, 128, 256)
 """Sizes of groups of directions, by falling variance; what is left is the last group."""
 
 
 class Blocks(nn.Module):
-    """e(x) = [1, y, y (x) y, cos and sin of w'y, x and x^2], each block times the root of its share.
+    """e(x) = [1, y, y (x) y, cos and sin of w'y, u and u^2], each block times the root of its share.
 
-    y: the whitened phi(x). The quadratic block tells how directions vary together; the random Fourier features
-    tell of clusters; every pixel's mean and variance are there so that no pixel stays unobserved.
+    y: the whitened phi(x); u: the pixels' cosine transform. The quadratic block tells how directions vary together;
+    the random Fourier features tell of clusters; every pixel's mean and variance are there so that none stays
+    unobserved.
 
     Guarantee: |e| <= 1 for every input and any whitening (test_blocks_have_norm_at_most_one_for_any_input), and row
     i depends on record i alone (test_a_records_features_do_not_depend_on_other_records).
@@ -43,7 +42,10 @@ class Blocks(nn.Module):
         self.roots = [math.sqrt((1 - HAIR) * share) for share in (shares / shares.sum()).tolist()]
         self.sizes = [1, d, isometry.size(d) * quadratic, 2 * features, pixels]
         # The seed gives them back: what is saved stays small.
-        self.register_buffer("waves", frequencies(features, d, BANDWIDTHS, rng), persistent=False)
+        waves = frequencies(features, d, BANDWIDTHS, rng)
+        self.register_buffer("waves", waves, persistent=False)
+        self.register_buffer("cosines", _cosines(space.size), persistent=False)
+        self.register_buffer("kinds", _kinds(waves, space), persistent=False)
 
     def vectors(self, pixels: torch.Tensor, whitening: Whitening) -> torch.Tensor:
         """Embed float "n c h w" in [-1, 1] as float32 "n d", the whole vector."""
@@ -56,14 +58,18 @@ class Blocks(nn.Module):
         if self.quadratic:
             isometry.write_outer(y * math.sqrt(self.roots[2]), quadratic)
         fourier[:] = self._circle(y) * self.roots[3]
-        rest[:] = _pixels(x) * self.roots[4]
+        rest[:] = _pixels(x, self.get_buffer("cosines")) * self.roots[4]
         return out
 
     def parts(self, pixels: torch.Tensor, whitening: Whitening) -> tuple[torch.Tensor, torch.Tensor]:
         """Return y "n d" times the fourth root of the quadratic block's share, and all shorter blocks "n e"."""
         x = unit_range(pixels)
         y = whitening(self.phi(x))
-        short = (y * self.roots[1], self._circle(y) * self.roots[3], _pixels(x) * self.roots[4])
+        short = (
+            y * self.roots[1],
+            self._circle(y) * self.roots[3],
+            _pixels(x, self.get_buffer("cosines")) * self.roots[4],
+        )
         return y * math.sqrt(self.roots[2]), torch.cat(short, 1)
 
     def _circle(self, y: torch.Tensor) -> torch.Tensor:
@@ -71,6 +77,34 @@ class Blocks(nn.Module):
         return torch.cat([phase.cos(), phase.sin()], 1) / math.sqrt(phase.shape[1])
 
 
-def _pixels(x: torch.Tensor) -> torch.Tensor:
-    both = torch.cat([x.flatten(1), x.flatten(1).square()], 1)
-    return F.normalize(both, dim=1, eps=PIXEL_RADIUS * math.sqrt(both.shape[1]))
+def _pixels(x: torch.Tensor, cosines: torch.Tensor) -> torch.Tensor:
+    """Values in [-1, 1] and their squares, over the largest norm there is: brightness must not be scaled away.
+
+    As cosine transforms, which change no distance, but bring what is noise and what is not to different entries.
+    """
+    values = 2 * x - 1
+    both = torch.cat([values, values.square()], 1) / math.sqrt(2 * values[0].numel())
+    return (cosines @ both @ cosines.T).flatten(1)
+
+
+def _cosines(side: int) -> torch.Tensor:
+    """The orthonormal discrete cosine transform, "side side"; row k has k half waves."""
+    px = torch.arange(side, dtype=torch.float64)
+    waves = torch.cos(math.pi / side * (px + 0.5) * px[:, None]) * math.sqrt(2 / side)
+    waves[0] /= math.sqrt(2)
+    return waves.float()
+
+
+def direction_groups(d: int) -> torch.Tensor:
+    """Number directions, which come by falling variance, in groups of growing size: int64 "d"."""
+    numbers = torch.arange(len(DIRECTIONS)).repeat_interleave(torch.tensor(DIRECTIONS))[:d]
+    return torch.cat([numbers, torch.full((max(0, d - len(numbers)),), len(DIRECTIONS))])
+
+
+def _kinds(waves: torch.Tensor, space: Space) -> torch.Tensor:
+    """Number the entries of the short blocks so that those of like frequency share a number, "e"."""
+    rank = waves.norm(dim=1).argsort().argsort() * FREQUENCY_GROUPS // len(waves)
+    k = torch.arange(space.size).float()
+    octave = torch.log2(1 + torch.hypot(k, k[:, None])).ceil().long().flatten()
+    pixels = torch.cat([octave.repeat(space.channels), octave.repeat(space.channels) + 50])
+    return torch.cat([direction_groups(waves.shape[1]), 100 + rank.repeat(2), 200 + pixels])

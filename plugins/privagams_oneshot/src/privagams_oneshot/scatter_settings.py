@@ -10,7 +10,7 @@ class ScatterSettings:
     """How the budget is split, what is asked of members, and how long the network is fitted to the answers."""
 
     steps: int = field(
-        default=4000,
+        default=1200,
         validator=validators.ge(1),
         metadata={"doc": "optimiser steps of the fit; none of them touches members"},
     )

@@ -7,21 +7,24 @@ from attrs import frozen
 
 from privagams.roles import Summary
 from privagams_oneshot import isometry
-from privagams_oneshot.scatter_blocks import DIRECTIONS, Blocks
+from privagams_oneshot.scatter_blocks import Blocks, direction_groups
+
+CHANCE = 2.0
+"""Standard deviations by which a group's energy must rise above the noise's to count as signal."""
 
 
 @frozen(eq=False)
 class Target:
-    """Means of k classes, and weights in [0, 1] that all classes share."""
+    """Means of k classes, and weights in [0, 1]: rare classes are told with more noise."""
 
     short: torch.Tensor
     """ "k e": linear, Fourier and pixel block."""
     weights: torch.Tensor
-    """ "e"."""
+    """ "k e"."""
     matrix: torch.Tensor
     """ "k d d", the quadratic block as symmetric matrices, times their weights; "k 0 0" where there is none."""
     pairs: torch.Tensor
-    """ "g g", weights of the quadratic block for each pair of groups of directions."""
+    """ "k g g", weights of the quadratic block for each pair of groups of directions."""
     groups: torch.Tensor
     """ "d", the group of each direction."""
 
@@ -36,34 +39,35 @@ class Target:
         noise = summary.noise_std / counts
         groups = direction_groups(linear.shape[1]).to(sums.device)
         short = torch.cat([linear, *rest], 1)
-        kinds = torch.cat([groups, *(torch.full_like(part[0], 99 + n).long() for n, part in enumerate(rest))])
+        kinds = blocks.get_buffer("kinds").to(sums.device)
         weights = _trust(short.square(), noise.square().expand_as(short), kinds) ** caution
         if not blocks.quadratic:
             none = sums.new_zeros(len(sums), 0, 0)
-            return cls(short, weights, none, none[0], groups)
+            return cls(short, weights, none, none, groups)
         matrix = isometry.as_matrix(quadratic, len(groups))
         pairs = _pair_trust(matrix, noise, groups) ** caution
-        return cls(short, weights, matrix * pairs[groups][:, groups], pairs, groups)
-
-
-def direction_groups(d: int) -> torch.Tensor:
-    """Number directions, which come by falling variance, in groups of growing size: int64 "d"."""
-    numbers = torch.arange(len(DIRECTIONS)).repeat_interleave(torch.tensor(DIRECTIONS))[:d]
-    return torch.cat([numbers, torch.full((max(0, d - len(numbers)),), len(DIRECTIONS))])
+        return cls(short, weights, matrix * pairs[:, groups][:, :, groups], pairs, groups)
 
 
 def _trust(energy: torch.Tensor, noise: torch.Tensor, kinds: torch.Tensor) -> torch.Tensor:
-    """Wiener weights s / (s + noise), s averaged over entries of a kind and over classes: "k e" to "e"."""
-    _, index = torch.unique(kinds, return_inverse=True)
-    zeros = energy.new_zeros(int(index.max()) + 1)
-    all_, false = (zeros.index_add(0, index, part.sum(0)) for part in (energy, noise))
-    return ((all_ - false).clamp(min=0) / all_.clamp(min=1e-20))[index]
+    """Wiener weights s / (s + noise), s averaged over a class's entries of a kind: "k e" to "k e"."""
+    _, index, number = torch.unique(kinds, return_inverse=True, return_counts=True)
+    zeros = energy.new_zeros(len(energy), len(number))
+    all_, false = (zeros.index_add(1, index, part) for part in (energy, noise))
+    return _share(all_, false, number)[:, index]
 
 
 def _pair_trust(matrix: torch.Tensor, noise: torch.Tensor, groups: torch.Tensor) -> torch.Tensor:
-    """The same for pairs of groups: "k d d" to "g g". An entry off the diagonal has half the noise."""
+    """The same for pairs of groups: "k d d" to "k g g". An entry off the diagonal has half the noise."""
     member = torch.nn.functional.one_hot(groups).to(matrix.dtype)
     eye = torch.eye(len(groups), dtype=matrix.dtype, device=matrix.device)
-    energy = member.T @ matrix.square().sum(0) @ member
-    false = member.T @ ((1 + eye) / 2 * noise.square().sum()) @ member
-    return (energy - false).clamp(min=0) / energy.clamp(min=1e-20)
+    number = member.sum(0).outer(member.sum(0))
+    energy = member.T @ matrix.square() @ member
+    false = (member.T @ ((1 + eye) / 2) @ member) * noise.square()[:, :, None]
+    return _share(energy, false, number / (2 - torch.eye(len(number), device=number.device)))
+
+
+def _share(energy: torch.Tensor, noise: torch.Tensor, number: torch.Tensor) -> torch.Tensor:
+    """Signal's share of the energy of `number` entries; what noise may reach by chance is taken for noise."""
+    chance = 1 + CHANCE * (2 / number).sqrt()
+    return (energy - noise * chance).clamp(min=0) / energy.clamp(min=1e-20)

@@ -39,7 +39,7 @@ class Whitening:
 
     @classmethod
     def of(cls, summary: Summary, d: int) -> Whitening:
-        """Make it from the noisy answer alone.
+        """Make it from the noisy answer alone, for vectors of norm 1.
 
         Noise alone gives variances of up to +-`floor`. Of a direction found with l > floor, sqrt(l^2 - floor^2)
         is the members' variance along it (Benaych-Georges, Nadakuditi 2011, arXiv 0910.2120); of all others
@@ -53,8 +53,13 @@ class Whitening:
         floor = 2 * math.sqrt(2 * d) * summary.noise_std / float(count)
         variance = (values.square() - floor**2).clamp(min=0).sqrt() * (values > floor)
         root = (variance + floor + LEAST).pow(-0.25)
-        rest = (values.sum() - variance.sum()).clamp(min=0) / math.sqrt(floor + LEAST)
-        radius = MARGIN * (rest + (variance * root.square()).sum()).sqrt().clamp(min=1e-3)
+        # Records have norm 1, so that the length of the mean tells the whole variance; the trace is far noisier.
+        error = 2 * d * (summary.noise_std / count) ** 2
+        whole = 1 - mean.square().sum() + error
+        rest = (whole - variance.sum()).clamp(min=0) / math.sqrt(floor + LEAST)
+        # The mean is off by its own noise, and so are all y.
+        square = rest + (variance * root.square()).sum() + error * root.square().mean()
+        radius = MARGIN * square.sqrt().clamp(min=1e-3)
         return cls(mean.float(), (root[:, None] * vectors.T / radius).float())
 
     def __call__(self, phi: torch.Tensor) -> torch.Tensor:
