@@ -25,9 +25,9 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from privagams.audit.door import Uncharged
 from privagams.judge.calls import wilson
 from privagams.ledger import accounting
+from privagams.ledger.uncharged import Uncharged
 from privagams.records import Records
 from privagams.roles import Space
 from privagams.settings import structure
@@ -69,7 +69,7 @@ def train(model, pixels, labels, arguments, folder):
         mechanism, account = DpSgd(structure(chosen, DpSgdSettings)), Uncharged()
     result = fit(
         model, members, None, SPACE, mechanism, len(pixels), arguments.seed, folder, account,
-        lambda done, total: None, device=arguments.device,
+        lambda *progress: None, device=arguments.device,
     )  # fmt: skip
     spent = accounting.epsilon(result.events, DELTA)[0] if mechanism is not None else None
     return spent, result.noise_multiplier
@@ -110,7 +110,7 @@ def judged(drawn, labels, pixels, truth, seed, epochs, device):
 
 
 def scaled(pixels):
-    return torch.from_numpy(np.ascontiguousarray(pixels)).permute(0, 3, 1, 2).float() / 127.5 - 1
+    return torch.from_numpy(np.array(pixels)).permute(0, 3, 1, 2).float() / 127.5 - 1
 
 
 def sheet(drawn, labels, path):
@@ -149,7 +149,7 @@ def main(arguments):
         model.load_state_dict(load_file(arguments.weights))
         model.to(arguments.device)
     told = np.arange(arguments.images) % 10
-    drawn = model.sample(told, torch.Generator().manual_seed(arguments.seed), lambda done, total: None)
+    drawn = model.sample(told, torch.Generator().manual_seed(arguments.seed), lambda *progress: None)
     found["drawing_s"] = clock.lap()
     if arguments.sheet:
         sheet(drawn, told, arguments.sheet)

@@ -83,7 +83,11 @@ def kit(tmp_path, mechanism, price, monkeypatch):
         return kit.seen[-1]
 
     def run(
-        trials=5, score=score, candidates=tuple(lambda rate=rate: Level(rate) for rate in RATES), name="f"
+        trials=5,
+        score=score,
+        candidates=tuple(lambda rate=rate: Level(rate) for rate in RATES),
+        name="f",
+        seed=1,
     ):
         account = kit.ledger.account(
             run="r", release="d", fit=name, patients=[f"{i:016x}" for i in range(PATIENTS)], budget=None,
@@ -92,7 +96,7 @@ def kit(tmp_path, mechanism, price, monkeypatch):
         monkeypatch.setattr(searching, "_draw_trials", lambda settings: trials)
         monkeypatch.setattr(searching, "plan_search", lambda *asked: price)
         return priced_search(
-            candidates, score, SearchSettings(), records(), None, SPACE, mechanism, PATIENTS, 1, folder, account,
+            candidates, score, SearchSettings(), records(), None, SPACE, mechanism, PATIENTS, seed, folder, account,
             lambda *told: kit.told.append(told),
         )  # fmt: skip
 
@@ -205,6 +209,19 @@ def test_a_training_that_breaks_down_or_has_no_score_counts_as_the_worst(kit):
 
     assert kit.search(trials=6, score=score) is not None
     assert next(numbers) == 6
+
+
+def test_the_result_of_another_search_is_refused(kit):
+    kit.search(seed=1)
+    with pytest.raises(StageError, match="one of other settings"):
+        kit.search(seed=2)
+    with pytest.raises(StageError, match="has not paid for"):
+        kit.search(seed=1, name="another")
+
+
+def test_the_ledger_does_not_hold_when_a_search_ended(kit):
+    kit.search()
+    assert '"close"' not in kit.ledger.path.read_text()
 
 
 @pytest.mark.parametrize("trials", [0, 4])

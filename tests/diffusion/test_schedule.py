@@ -1,10 +1,10 @@
-"""Noise levels, and the way back from noise."""
+"""Noise levels of training and of drawing."""
 
 import pytest
 import torch
 from diffusers.schedulers.scheduling_ddim import DDIMScheduler
 
-from privagams_diffusion.schedule import ddim, signal_levels
+from privagams_diffusion.schedule import karras_sigmas, signal_levels, to_level, to_sigma, trailing
 
 
 @pytest.mark.parametrize("schedule", ["cosine", "linear"])
@@ -18,35 +18,31 @@ def test_signal_falls_from_nearly_all_to_nearly_none(schedule, timesteps):
 
 
 @pytest.mark.parametrize(("ours", "theirs"), [("cosine", "squaredcos_cap_v2"), ("linear", "linear")])
-def test_levels_and_steps_are_those_of_diffusers(ours, theirs):
-    scheduler = DDIMScheduler(
-        1000, beta_start=1e-4, beta_end=0.02, beta_schedule=theirs, timestep_spacing="trailing"
+def test_levels_are_those_of_diffusers(ours, theirs):
+    scheduler = DDIMScheduler(1000, beta_start=1e-4, beta_end=0.02, beta_schedule=theirs)
+    torch.testing.assert_close(
+        signal_levels(ours, 1000).float(), scheduler.alphas_cumprod, rtol=1e-3, atol=1e-6
     )
-    scheduler.set_timesteps(20)
-    levels = signal_levels(ours, 1000)
-    torch.testing.assert_close(levels, scheduler.alphas_cumprod, rtol=1e-3, atol=1e-6)
-
-    def epsilon(x, t):
-        return torch.sin(3 * x + 0.01 * t)
-
-    def predict(x, t):
-        level = levels[t][:, None, None, None]
-        image = ((x - (1 - level).sqrt() * epsilon(x, t[0])) / level.sqrt()).clamp(-1, 1)
-        return image, (x - level.sqrt() * image) / (1 - level).sqrt()
-
-    start = torch.randn(2, 1, 4, 4, generator=torch.Generator().manual_seed(0))
-    x = start
-    for t in scheduler.timesteps:
-        x = scheduler.step(epsilon(x, t), int(t), x, use_clipped_model_output=True).prev_sample
-    torch.testing.assert_close(ddim(start, levels, 20, predict, lambda: None), x, rtol=1e-2, atol=1e-2)
 
 
-@pytest.mark.parametrize("steps", [1, 7, 30])
-def test_a_perfect_prediction_arrives_at_the_image(steps):
-    levels, image = signal_levels("cosine", 100), torch.full((1, 1, 2, 2), 0.3)
+def test_levels_and_sigmas_are_two_names_of_one_thing():
+    levels = signal_levels("cosine", 100)
+    torch.testing.assert_close(to_level(to_sigma(levels)), levels)
+    assert to_sigma(torch.tensor(0.5)) == 1
 
-    def predict(x, t):
-        level = levels[t][:, None, None, None]
-        return image, (x - level.sqrt() * image) / (1 - level).sqrt()
 
-    torch.testing.assert_close(ddim(torch.randn(1, 1, 2, 2), levels, steps, predict, lambda: None), image)
+def test_karras_grid_has_its_ends_and_its_published_middle():
+    grid = karras_sigmas(18, 0.002, 80.0, 7.0)
+    assert grid[0] == pytest.approx(80)
+    assert grid[-1] == pytest.approx(0.002)
+    assert (grid[1:] < grid[:-1]).all()
+    # (80^(1/7) + 1/17 · (0.002^(1/7) − 80^(1/7)))^7, worked out by hand.
+    assert grid[1] == pytest.approx(57.5859, abs=1e-3)
+    assert karras_sigmas(1, 0.002, 80.0, 7.0).tolist() == pytest.approx([80])
+
+
+def test_the_noisiest_level_is_the_first_of_any_number_of_steps():
+    sigmas = torch.arange(1, 101, dtype=torch.float64)
+    assert trailing(sigmas, 4).tolist() == [100, 75, 50, 25]
+    assert trailing(sigmas, 1).tolist() == [100]
+    assert trailing(sigmas, 100).tolist() == list(range(100, 0, -1))

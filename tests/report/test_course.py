@@ -51,3 +51,9 @@ def test_each_phase_has_a_line_of_its_own():
 def test_a_loss_that_never_changes_is_drawn_level():
     level = course_picture(Course((CoursePoint("members", 1, 0.0), CoursePoint("members", 2, 0.0))))
     assert "nan" not in level
+
+
+def test_a_loss_that_is_no_number_is_left_out_and_told(report):
+    broken = evolve(COURSE, points=(*POINTS, CoursePoint("members", 350, float("nan"))))
+    assert "nan" not in course_picture(broken)
+    assert "stopped being a number after 350 steps" in steward_page(drawing(report, broken))

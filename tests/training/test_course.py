@@ -6,6 +6,8 @@ import torch
 from attrs import evolve
 from safetensors.torch import load_file
 
+from privagams.errors import StageError
+from privagams.roles import Sums
 from privagams.training import course, watch
 from privagams.training.course import load_course
 
@@ -81,4 +83,25 @@ def test_a_course_that_cannot_be_read_is_an_empty_one(tmp_path):
 
 def test_an_unprotected_training_says_no_loss_on_the_terminal(plain, kit):
     evolve(plain, reference=kit.records((4, 4), seed=9)).run()
+    assert all(len(said) == 2 for said in plain.told)
+
+
+def test_a_look_that_fails_costs_nothing_but_the_look(private, kit):
+    class Shy(kit.TinyModel):
+        def sample(self, labels, rng, progress):
+            raise StageError("no finite image")
+
+    result = evolve(private, model=Shy(private.space)).run()
+    assert result.steps == 6
+    assert load_course(private.folder).drawn == ()
+
+
+def test_a_yardstick_that_warmed_up_on_members_means_says_no_loss(plain, kit):
+    """What it learnt of them it learnt without noise, whichever images it is trained on now."""
+    model = kit.TinyModel(plain.space)
+    (phase,) = model.phases()
+    flat = lambda batch: batch["pixels"].flatten(1) / 8  # noqa: E731
+    made = evolve(phase, data="released", images=lambda: {"pixels": torch.zeros(4, 1, 8, 8)})
+    model.phases = lambda: [Sums("means", flat, lambda summary: None), made]
+    evolve(plain, reference=kit.records((4, 4), seed=9), model=model).run()
     assert all(len(said) == 2 for said in plain.told)

@@ -184,3 +184,39 @@ def test_listing_the_mechanisms_imports_no_torch():
         "assert not {'torch', 'numpy', 'opendp'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_a_patient_given_twice_by_blocks_is_refused_until_the_sum_is_released():
+    door = GaussianSum([torch.zeros(2, 3)], 1.0, 1.0, 1.0)
+    row, patient, block = torch.ones(1, 3), torch.tensor([4]), torch.tensor([0])
+    door.add_blocks(row, patient, block)
+    with pytest.raises(ValueError, match="found one twice"):
+        door.add_blocks(row, patient, block + 1)
+    with pytest.raises(ValueError, match="found one twice"):
+        door.add_blocks(torch.ones(2, 3), torch.tensor([5, 5]), torch.tensor([1, 1]))
+    door.release()
+    door.add_blocks(row, patient, block)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float64])
+@pytest.mark.parametrize("rows", [1, 5000])
+def test_neither_coarse_numbers_nor_many_patients_pass_the_clip_norm(dtype, rows):
+    """All point the same way, so that the sum is as long as `rows` patients may make it."""
+    like = [torch.zeros(1, 4000)]
+    vectors = torch.rand(rows, 4000, generator=torch.Generator().manual_seed(0)).fill_(0.37).to(dtype)
+    for by_blocks in (False, True):
+        door = GaussianSum(like, 1.0, 0.0, 1.0)
+        if by_blocks:
+            door.add_blocks(vectors, torch.arange(rows), torch.zeros(rows, dtype=torch.int64))
+        else:
+            door.add([vectors[:, None]])
+        (total,) = door.release()
+        assert float(total.double().norm()) <= rows
+
+
+def test_blocks_that_are_no_numbers_count_as_nothing():
+    door = GaussianSum([torch.zeros(2, 3)], 1.0, 0.0, 1.0)
+    rows = torch.tensor([[0.1, 0.2, 0.3], [float("nan"), 1.0, float("inf")]])
+    door.add_blocks(rows, torch.tensor([0, 1]), torch.tensor([0, 1]))
+    (total,) = door.release()
+    torch.testing.assert_close(total, torch.tensor([[0.1, 0.2, 0.3], [0.0, 1.0, 0.0]]))

@@ -228,8 +228,8 @@ class Assembly:
 
     def _started_from(self, release: ReleaseSettings) -> tuple[str, ...]:
         return tuple(
-            f"Its training started from the weights in {Path(value).name}, which count as public: what these were "
-            "trained on is outside this claim."
+            f"Its training started from the weights in {Path(value).name}, which count as public on the word of "
+            "whoever set this up: of the people they learnt from this claim says nothing."
             for value in self._files(release).values()
         )
 

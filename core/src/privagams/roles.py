@@ -244,7 +244,7 @@ class NoisySum(Protocol):
         """Add patients whose vectors are 0 but for a few blocks, to a sum shaped as one tensor "blocks d".
 
         Row j of `vectors` "m d" is the block `blocks[j]` of patient `patients[j]` (int64 "m", any numbers). All rows
-        of a patient come in one call and are clipped as one vector.
+        of a patient come in one call, one for each block, and are clipped as one vector.
         """
         ...
 

@@ -17,12 +17,11 @@ from attrs import evolve, field, frozen, validators
 
 from privagams.errors import BudgetError, PluginError, StageError
 from privagams.ledger import accounting
-from privagams.ledger.events import Expense, spending
+from privagams.ledger.events import Expense, event_to_json, spending
 from privagams.ledger.search_event import DISTRIBUTIONS, MOST_TRIALS, Distribution, searched
 from privagams.ledger.uncharged import Uncharged
 from privagams.records import Records
 from privagams.roles import Mechanism, Model, Phase, Progress, Space, Summarised, Trained
-from privagams.store import file_digest
 
 if TYPE_CHECKING:
     from dp_accounting import DpEvent
@@ -99,45 +98,44 @@ def priced_search(
     became of the others (test_the_search_is_charged_whole_before_the_first_training,
     test_a_training_that_spends_more_than_planned_is_stopped, test_nothing_tells_how_many_trainings_there_were).
     """
-    for left in folder.glob(f"{_TRIAL}*"):
-        shutil.rmtree(left)
+    _clear(folder)
     models = [make() for make in candidates]
     _require_kind(models, mechanism, reference)
     price = plan_search(models, search, mechanism, public_patients)
+    asked = _asked(price, len(candidates), seed, public_patients)
     if (folder / _FOUND / _CHOICE).exists():
-        return _kept(folder, price)
+        return _kept(folder, price, asked, account)
     if account.spent():
         raise BudgetError(
             f"search: ε = {mechanism.epsilon:g} was reserved by an earlier attempt, of which nothing is left; what is "
             "reserved counts in full and buys no second search: take another seed or name, within the budget"
         )
     account.plan(price.event)
-    block = account.reserve(price.event, 1)
+    account.reserve(price.event, 1)
     best = -math.inf
     where: Path | None = None
     settings = 0
-    for _ in range(_draw_trials(search)):
-        choice = secrets.randbelow(len(candidates))
-        work = folder / f"{_TRIAL}{secrets.token_hex(8)}"
-        work.mkdir()
-        found = _score_of_training(
-            candidates[choice], score, members, reference, space, price, public_patients, seed, work
-        )
-        lost: Path | None = work
-        if found > best:
-            best, settings = found, choice
-            lost, where = where, work
-        if lost is not None:
-            shutil.rmtree(lost)
-    if where is None:
-        account.close(block, hashlib.sha256(b"nothing").hexdigest())
-        progress(1, 1)
-        return None
-    _keep(where, folder, settings)
-    kept = _kept(folder, price)
-    account.close(block, file_digest(kept.folder / kept.weights))
+    try:
+        for _ in range(_draw_trials(search)):
+            choice = secrets.randbelow(len(candidates))
+            work = folder / f"{_TRIAL}{secrets.token_hex(8)}"
+            work.mkdir()
+            found = _score_of_training(
+                candidates[choice], score, members, reference, space, price, public_patients, seed, work
+            )
+            lost: Path | None = work
+            if found > best:
+                best, settings = found, choice
+                lost, where = where, work
+            if lost is not None:
+                shutil.rmtree(lost)
+        # The block stays open: when it was closed would tell how long the search took, and so how many there were.
+        if where is not None:
+            _keep(where, folder, settings, asked)
+    finally:
+        _clear(folder)
     progress(1, 1)
-    return kept
+    return None if where is None else _kept(folder, price, asked, account)
 
 
 @frozen(eq=False)
@@ -279,23 +277,40 @@ def _score_of_training(
     return found if math.isfinite(found) else -math.inf
 
 
-def _keep(work: Path, folder: Path, choice: int) -> None:
-    """Put the winner's weights, and nothing else of it, in their place; when it was trained is rubbed out."""
+def _clear(folder: Path) -> None:
+    for left in folder.glob(f"{_TRIAL}*"):
+        shutil.rmtree(left)
+
+
+def _keep(work: Path, folder: Path, choice: int, asked: str) -> None:
+    """Copy the winner's weights, and nothing else of it, to their place: a file keeps the time it was made at."""
     from privagams.training.checkpoint import WEIGHTS
 
-    for path in work.iterdir():
-        if path.name != WEIGHTS:
-            shutil.rmtree(path) if path.is_dir() else path.unlink()
-    (work / _CHOICE).write_text(json.dumps({"choice": choice}))
-    os.utime(work / WEIGHTS)
-    os.replace(work, folder / _FOUND)
+    partial = folder / f"{_TRIAL}found"
+    partial.mkdir()
+    shutil.copyfile(work / WEIGHTS, partial / WEIGHTS)
+    (partial / _CHOICE).write_text(json.dumps({"choice": choice, "asked": asked}))
+    os.replace(partial, folder / _FOUND)
+    shutil.rmtree(work)
 
 
-def _kept(folder: Path, price: Price) -> Found:
+def _kept(folder: Path, price: Price, asked: str, account: Account) -> Found:
+    """What an earlier call found; refused where this one asks for something else, or nobody has paid for it."""
     from privagams.training.checkpoint import WEIGHTS
 
-    choice = int(json.loads((folder / _FOUND / _CHOICE).read_text())["choice"])
-    return Found(folder / _FOUND, WEIGHTS, choice, price.noise_multipliers, price.event)
+    kept = json.loads((folder / _FOUND / _CHOICE).read_text())
+    if kept.get("asked") != asked or not spending([price.event]) <= spending(account.spent()):
+        raise StageError(
+            f"{folder / _FOUND}: expected the result of this search, found one of other settings, or one that this "
+            "account has not paid for; use another folder"
+        )
+    return Found(folder / _FOUND, WEIGHTS, int(kept["choice"]), price.noise_multipliers, price.event)
+
+
+def _asked(price: Price, candidates: int, seed: int, patients: int) -> str:
+    """What two searches agree in if one's result is the other's."""
+    told = [event_to_json(price.event), candidates, seed, patients, price.mechanism.clip_norm]
+    return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
 
 
 def _draw_trials(search: SearchSettings) -> int:

@@ -19,7 +19,7 @@ Draw = Callable[[int, torch.Generator], Noise]
 def learning(
     module: nn.Module, draw: Draw, settings: DiffusionSettings, central: CentralImages
 ) -> Sequence[Phase | Sums]:
-    """Pre-training on the reference, central images and the warm-up on them, where set; then members.
+    """Pre-training on the reference, central images and the warm-up on them, where set; then `train_on`.
 
     What comes before members trains all but the adapters, which stay a change of 0 until then. Warm-up before
     DP-SGD: Li et al. (2025), arXiv 2504.01395.
@@ -57,6 +57,7 @@ def learning(
             name="denoise",
             steps=settings.steps,
             learning_rate=settings.learning_rate,
+            data=settings.train_on,
             share=share,
             trains=tuned(settings),
         )

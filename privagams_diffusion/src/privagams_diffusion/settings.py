@@ -89,9 +89,20 @@ class DiffusionSettings:
     sigma_max: float = _positive(80.0, "most noise of heun and edm, on the scale of pixels")
     rho: float = _positive(7.0, "heun and edm: how much denser steps are where there is little noise")
 
+    train_on: Literal["members", "reference"] = _choice(
+        "members",
+        ("members", "reference"),
+        "whose images the last phase learns from; weights learnt from the reference alone can be a start elsewhere",
+    )
     start: str | None = field(
         default=None,
-        metadata={"doc": "weights of an earlier run to begin with, a .safetensors file", "path": True},
+        metadata={"doc": "weights learnt from public data to begin with, a .safetensors file", "path": True},
+    )
+    start_public: bool = field(
+        default=False,
+        metadata={
+            "doc": "start: your word that all whom those weights learnt from are public, without any claim"
+        },
     )
     start_sha256: str | None = field(
         default=None, metadata={"doc": "that file's checksum; the run stops where it differs"}
@@ -160,6 +171,15 @@ def _tuning_faults(given: DiffusionSettings) -> list[str]:
         faults.append(
             f'tune: "{given.tune}" trains attention, found attention = false; set attention = true, or '
             'tune = "all"'
+        )
+    if given.train_on == "reference" and given.warmup:
+        faults.append(
+            f'warmup: {given.warmup} steps on mean images of members, found train_on = "reference"; set warmup to 0'
+        )
+    if given.start is not None and not given.start_public:
+        faults.append(
+            "start: weights hold what they learnt from, and no claim of this run covers that; set start_public = true "
+            "if all of these people are public, or pre-train within this run (pretrain)"
         )
     if given.start_sha256 is not None and given.start is None:
         faults.append("start_sha256: expected a file to check, found no start; set start, or leave it out")

@@ -11,6 +11,7 @@ from safetensors import SafetensorError, safe_open
 from torch import nn
 
 from privagams.errors import ConfigError, StageError
+from privagams.training.job import LEARNT_FROM
 
 _PICKLES = (".pt", ".pth", ".bin", ".ckpt", ".pkl", ".pickle", ".tar")
 
@@ -18,8 +19,9 @@ _PICKLES = (".pt", ".pth", ".bin", ".ckpt", ".pkl", ".pickle", ".tar")
 def load_start(model: nn.Module, path: Path, sha256: str | None) -> None:
     """Fill `model`, which has no adapters yet, with the file's weights; adapters in the file are added to theirs.
 
-    Guarantee: nothing is downloaded, and no file whose loading could run code is opened
-    (test_a_start_that_can_run_code_is_refused_unopened).
+    Guarantee: nothing is downloaded, no file whose loading could run code is opened
+    (test_a_start_that_can_run_code_is_refused_unopened), and weights that a run marked as learnt from members are
+    refused, since what they hold of members is in no later run's claim (test_a_start_from_members_is_refused).
     """
     _check_file(path, sha256)
     state = _merged(_read(path))
@@ -54,11 +56,17 @@ def _check_file(path: Path, sha256: str | None) -> None:
 def _read(path: Path) -> dict[str, torch.Tensor]:
     try:
         with safe_open(path, framework="pt") as file:
+            facts = file.metadata() or {}
             state = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (not a mapping)
     except (SafetensorError, OSError) as error:
         raise StageError(
             f"start: expected a whole .safetensors file, found a damaged one ({error}); fetch it anew"
         ) from error
+    if facts.get(LEARNT_FROM) == "members":
+        raise ConfigError(
+            "start: expected weights that learnt from public data alone, found ones that learnt from members, which "
+            'no claim of this run would cover; start from a run with train_on = "reference", or use pretrain'
+        )
     broken = sorted(key for key, tensor in state.items() if not torch.isfinite(tensor).all())
     if broken:
         raise StageError(

@@ -113,6 +113,7 @@ class CanarySum:
         self.tally = Tally(noise_multiplier, len(owner.included), directions.independent)
         self._seats = np.empty(0, dtype=np.int64)
         self._expected = self._rows = 0
+        self._by_blocks = False
         self._mine = np.empty(0, dtype=np.int64)
         self._unused: list[torch.Tensor] | None = None
 
@@ -135,6 +136,7 @@ class CanarySum:
 
     def add_blocks(self, vectors: torch.Tensor, patients: torch.Tensor, blocks: torch.Tensor) -> None:
         self._rows += len(torch.unique(patients))
+        self._by_blocks = True
         self._inner.add_blocks(vectors, patients, blocks)
 
     def release(self) -> list[torch.Tensor]:
@@ -147,13 +149,25 @@ class CanarySum:
         canaries = self._owner.included[self._mine]
         for start in range(0, len(canaries), self._owner.chunk):
             some = canaries[start : start + self._owner.chunk]
-            self._inner.add(self._directions.vectors(some, FAR * self._owner.norm))
+            self._add_canaries(self._directions.vectors(some, FAR * self._owner.norm), some)
         total = self._inner.release()
         along = self._directions.along(total) / self._owner.norm
         self.tally.release(along, canaries)
         self._owner.scores += evidence(along, self.tally.noise_multiplier, self._owner.rate)
         self._unused, self._mine = [t.clone() for t in total], self._mine[:0]
         return total
+
+    def _add_canaries(self, vectors: Sequence[torch.Tensor], numbers: np.ndarray) -> None:
+        """Let canaries in by the way that patients came."""
+        if not self._by_blocks:
+            self._inner.add(vectors)
+            return
+        (rows,) = vectors
+        many, blocks = rows.shape[:2]
+        # Below 0, where no patient's number is.
+        owners = torch.from_numpy(-1 - np.asarray(numbers)).to(rows.device).repeat_interleave(blocks)
+        places = torch.arange(blocks, device=rows.device).repeat(many)
+        self._inner.add_blocks(rows.flatten(0, 1), owners, places)
 
     def applied(self, gradients: Sequence[torch.Tensor | None], normaliser: float = 1.0) -> None:
         """Compare what is learnt from with what was released: it must be the sum over a public constant."""

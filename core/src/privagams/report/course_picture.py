@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from markupsafe import Markup
 
 from privagams.report.data import Course
@@ -16,11 +18,11 @@ _DASHES = ("", "6 3", "2 3")
 
 def course_picture(course: Course) -> Markup:
     """Loss after each block against steps, one line for each phase; each phase has a loss of its own."""
-    last = max((point.step for point in course.points), default=0)
-    if last == 0:
+    points = [point for point in course.points if math.isfinite(point.loss)]
+    if not points:
         return Markup("")
-    most = max(point.loss for point in course.points)
-    least = min(0.0, *(point.loss for point in course.points))
+    last = max(point.step for point in points)
+    most, least = max(point.loss for point in points), min(0.0, *(point.loss for point in points))
 
     def place(step: int, loss: float) -> str:
         up = (loss - least) / (most - least) if most > least else 0.5
@@ -28,8 +30,7 @@ def course_picture(course: Course) -> Markup:
 
     parts = [
         Markup('<svg class="picture" viewBox="0 0 420 190" role="img" aria-label="{}">').format(
-            f"Loss on reference images, {figure(course.points[0].loss)} at first and "
-            f"{figure(course.points[-1].loss)} at last."
+            f"Loss on reference images, {figure(points[0].loss)} at first and {figure(points[-1].loss)} at last."
         ),
         Markup('<path d="M{} {} V{} H{}" fill="none" stroke="{}"/>').format(
             _LEFT, _TOP, _BOTTOM, _RIGHT, QUIET
@@ -38,7 +39,7 @@ def course_picture(course: Course) -> Markup:
     line = Markup('<polyline points="{}" fill="none" stroke="{}" stroke-width="2" stroke-dasharray="{}"/>')
     dot = Markup('<circle cx="{}" cy="{}" r="2.4" fill="{}"/>')
     for number, name in enumerate(course.phases):
-        mine = [place(point.step, point.loss) for point in course.points if point.phase == name]
+        mine = [place(point.step, point.loss) for point in points if point.phase == name]
         colour = _COLOURS[number % len(_COLOURS)]
         parts.append(line.format(" ".join(mine), colour, _DASHES[number % len(_DASHES)]))
         parts += [dot.format(*spot.split(","), colour) for spot in mine]

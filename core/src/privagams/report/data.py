@@ -109,6 +109,11 @@ class Course:
     def phases(self) -> tuple[str, ...]:
         return tuple(dict.fromkeys(point.phase for point in self.points))
 
+    @property
+    def broken(self) -> int | None:
+        """After how many steps the loss was no finite number for the first time."""
+        return next((point.step for point in self.points if not math.isfinite(point.loss)), None)
+
 
 @frozen
 class AttackResult:

@@ -59,7 +59,8 @@ class Asking:
             door = mechanism.noisy_sum([like], noise_multiplier, public)
             for rows in self._rows(door.sample(len(self._patients)).tolist()):
                 # Vectors are of norm 1 at most, the mechanism's clip norm may be another.
-                door.add_blocks(rows.vectors * mechanism.clip_norm, rows.patients, rows.blocks)
+                scaled = rows.vectors if mechanism.clip_norm == 1.0 else rows.vectors * mechanism.clip_norm
+                door.add_blocks(scaled, rows.patients, rows.blocks)
             doors.append(door)
         return doors
 

@@ -26,7 +26,7 @@ from privagams.training.checkpoint import (
 from privagams.training.noise_plan import asks_members, learning_of
 
 LEARNT_FROM = "learnt from"
-"""In a weights file: "members" or "public". What learnt from members may not pass as public elsewhere."""
+"""In a weights file: "members" or "reference". What learnt from members may not pass as public elsewhere."""
 _OF_A_PHASE = ("name", "steps", "learning_rate", "batch", "ema", "weight_decay", "data", "share")
 _OF_SUMS = ("name", "share", "count", "by_class")
 
@@ -128,7 +128,8 @@ class Job:
 
     def finish(self, model: Trained | Summarised, last: Checkpoint) -> FitResult:
         """Write the weights, then mark the folder as done, so that nothing is trained or spent again."""
-        facts = {LEARNT_FROM: "members" if any(asks_members(p) for p in learning_of(model)) else "public"}
+        members = any(asks_members(p) for p in learning_of(model))
+        facts = {LEARNT_FROM: "members" if members else "reference"}
         save_tensors(self.folder / WEIGHTS, model.state_dict(), facts)
         return self.result(self.save(evolve(last, finished=True, tensors={})))
 

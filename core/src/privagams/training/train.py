@@ -169,7 +169,7 @@ class _Learning:
             while at.phase == number:
                 count = min(self._longest, limit - run.step)
                 at = self._block(run, steps, at, count, limit, multiplier)
-                self._look(run, phase, at.done, private)
+                self._look(run, phase, at.done, number)
         return at
 
     def _helped(self, number: int, private: bool) -> AbstractContextManager[Group | None]:
@@ -179,13 +179,14 @@ class _Learning:
             return nullcontext()
         return self._helpers(number)
 
-    def _look(self, run: PhaseRun, phase: Phase, done: int, private: bool) -> None:
+    def _look(self, run: PhaseRun, phase: Phase, done: int, number: int) -> None:
         if self._watch is None:
             return
         with run.averaged():
             loss = self._watch.look(phase, done, self._total)
-        # A model that learns from members without protection tells of them, be it through others' images.
-        if loss is not None and (private or phase.data != "members"):
+        # A model that has learnt from members without protection tells of them, be it through others' images.
+        bare = self._job.mechanism is None and any(asks_members(part) for part in self._parts[: number + 1])
+        if loss is not None and not bare:
             self._job.progress(done, self._total, f"loss on reference images {loss:.4g}")
 
     def _block(

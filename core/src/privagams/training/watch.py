@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from attrs import evolve
 
+from privagams.errors import PrivagamsError
 from privagams.records import Records
 from privagams.roles import Phase, Space, Trained
 from privagams.training.course import Course, Point, load_course, save_course
@@ -15,6 +16,7 @@ from privagams.training.feed import Feed
 
 _RECORDS = 64
 """Reference images whose loss is looked at, each under one noise, the same every time."""
+_AT_ONCE = 16
 _DRAWN = 8
 _LOOKS = 4
 """How often images are drawn on the way."""
@@ -46,24 +48,34 @@ class Watch:
         self._course = Course(points, tuple(found.drawn[n] for n in kept), images)
 
     def look(self, phase: Phase, done: int, total: int) -> float | None:
-        """See where the model stands after `done` of `total` steps; gives the loss on reference images."""
-        loss = self._loss(phase)
-        if loss is not None:
-            points = (*self._course.points, Point(phase.name, done, loss))
-            self._course = evolve(self._course, points=points)
-        if done * _LOOKS // total > len(self._course.drawn):
-            self._draw(done)
-        save_course(self._folder, self._course)
+        """See where the model stands after `done` of `total` steps; gives the loss on reference images.
+
+        None where it cannot be seen, too little memory included: what was paid for must not be lost over a look
+        (test_a_look_that_fails_costs_nothing_but_the_look).
+        """
+        try:
+            loss = self._loss(phase)
+            if loss is not None:
+                points = (*self._course.points, Point(phase.name, done, loss))
+                self._course = evolve(self._course, points=points)
+            if done * _LOOKS // total > len(self._course.drawn):
+                self._draw(done)
+            save_course(self._folder, self._course)
+        except (PrivagamsError, RuntimeError, ValueError, ArithmeticError, MemoryError, OSError):
+            return None
         return loss
 
     def _loss(self, phase: Phase) -> float | None:
         if self._feed is None or len(self._feed) == 0:
             return None
-        batch = self._feed.batch(np.arange(len(self._feed)))
         noise = phase.draw(len(self._feed), torch.Generator().manual_seed(self._seed))
-        with torch.no_grad():
-            moved = {name: tensor.to(batch["pixels"].device) for name, tensor in noise.items()}
-            return float(phase.module(batch, moved).double().mean())
+        total = 0.0
+        for some in np.array_split(np.arange(len(self._feed)), -(-len(self._feed) // _AT_ONCE)):
+            batch = self._feed.batch(some)
+            mine = {name: tensor[some].to(batch["pixels"].device) for name, tensor in noise.items()}
+            with torch.no_grad():
+                total += float(phase.module(batch, mine).double().sum())
+        return total / len(self._feed)
 
     def _draw(self, done: int) -> None:
         labels = np.arange(_DRAWN) % max(1, len(self._space.classes))

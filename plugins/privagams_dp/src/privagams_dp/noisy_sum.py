@@ -12,6 +12,8 @@ from privagams_dp import entropy
 
 _HAIR = 1e-5
 """Share of the clip norm that is left to float32 rounding of norms and of one chunk's sum."""
+_ROWS = 256
+"""Patients that are added up in float32 at once: of many thousands alike the rounding would pass the hair."""
 _PIECE = 1 << 16
 """Entries whose norm Opacus takes at once: over 4 million, torch's float32 norm is 7e-5 too small."""
 
@@ -30,6 +32,7 @@ class GaussianSum:
         self, like: Sequence[torch.Tensor], clip_norm: float, noise_multiplier: float, rate: float
     ) -> None:
         self._rate, self._std, self._clip_norm = rate, noise_multiplier * clip_norm, clip_norm
+        self._seen: set[int] = set()
         self._shapes = [t.shape for t in like]
         self._total = torch.zeros(sum(t.numel() for t in like), dtype=torch.float64, device=like[0].device)
         self._pieces = [piece for part in self._parts() for piece in _cut(part[None])]
@@ -48,7 +51,11 @@ class GaussianSum:
 
     def add(self, vectors: Sequence[torch.Tensor]) -> None:
         """Clip each patient's vector and add it; what is not a finite number counts as 0."""
-        cut = [piece for vector in vectors for piece in _cut(_finite(vector.detach()))]
+        for start in range(0, len(vectors[0]), _ROWS):
+            self._add_some([vector[start : start + _ROWS] for vector in vectors])
+
+    def _add_some(self, vectors: Sequence[torch.Tensor]) -> None:
+        cut = [piece for vector in vectors for piece in _cut(_finite(vector.detach().float()))]
         for slot, piece in zip(self._slots, cut, strict=True):
             slot.grad_sample = piece  # type: ignore[attr-defined]
         self._clipper.clip_and_accumulate()
@@ -60,17 +67,32 @@ class GaussianSum:
     def add_blocks(self, vectors: torch.Tensor, patients: torch.Tensor, blocks: torch.Tensor) -> None:
         """Clip patients whose vectors are 0 but for some blocks, and add them; see `roles.NoisySum`."""
         (total,) = self._parts()
-        vectors = _finite(vectors.detach())
+        vectors = vectors.detach().float()
         distinct, owner = torch.unique(patients, return_inverse=True)
-        squared = torch.zeros(len(distinct), dtype=torch.float64, device=vectors.device)
-        for piece in _cut(vectors):
-            squared.index_add_(0, owner, torch.linalg.vector_norm(piece, dim=1).double().square())
+        self._refuse_repeated(distinct, owner, blocks)
+        lengths = _squared_lengths(vectors)
+        # These vectors are long: lengths tell as well whether all entries are numbers, without another pass.
+        if not bool(torch.isfinite(lengths).all()):
+            vectors = _finite(vectors)
+            lengths = _squared_lengths(vectors)
+        squared = lengths.new_zeros(len(distinct)).index_add_(0, owner, lengths)
         room = self._clip_norm * (1 - _HAIR)
         factor = (room / squared.sqrt().clamp(min=room))[owner].to(vectors.dtype)
-        present, place = torch.unique(blocks, return_inverse=True)
-        weights = torch.zeros(len(present), len(vectors), dtype=vectors.dtype, device=vectors.device)
-        weights[place, torch.arange(len(vectors), device=vectors.device)] = factor
-        total.index_add_(0, present, (weights @ vectors).double())
+        for some in torch.split(torch.arange(len(vectors), device=vectors.device), _ROWS):
+            present, place = torch.unique(blocks[some], return_inverse=True)
+            weights = torch.zeros(len(present), len(some), dtype=vectors.dtype, device=vectors.device)
+            weights[place, torch.arange(len(some), device=vectors.device)] = factor[some]
+            total.index_add_(0, present, (weights @ vectors[some]).double())
+
+    def _refuse_repeated(self, distinct: torch.Tensor, owner: torch.Tensor, blocks: torch.Tensor) -> None:
+        """A patient in two calls, or twice in one block, would be clipped twice and weigh more than C."""
+        pairs = torch.stack([owner, blocks])
+        seen = self._seen.intersection(distinct.tolist())
+        if seen or torch.unique(pairs, dim=1).shape[1] < pairs.shape[1]:
+            raise ValueError(
+                "noisy sum: expected each patient in one call, once for each block, found one twice"
+            )
+        self._seen.update(distinct.tolist())
 
     def pool(self, add_up: Callable[[torch.Tensor], None]) -> None:
         """Have the clipped sum added up over processes; see `roles.PooledSum`."""
@@ -82,6 +104,7 @@ class GaussianSum:
         self._total += entropy.gaussian(self._total.shape, self._std).to(self._total.device)
         released = [part.to(torch.float32) for part in self._parts()]
         self._total.zero_()
+        self._seen.clear()
         return released
 
     def _parts(self) -> list[torch.Tensor]:
@@ -93,6 +116,11 @@ class GaussianSum:
 def _cut(vectors: torch.Tensor) -> Sequence[torch.Tensor]:
     """Views "b n" of consecutive entries."""
     return torch.split(vectors.reshape(len(vectors), -1), _PIECE, dim=1)
+
+
+def _squared_lengths(vectors: torch.Tensor) -> torch.Tensor:
+    """Of each row, float64 "b"; pieces in float32 are exact to well within the hair."""
+    return torch.stack([torch.linalg.vector_norm(p, dim=1).double().square() for p in _cut(vectors)]).sum(0)
 
 
 def _finite(vector: torch.Tensor) -> torch.Tensor:
