@@ -16,6 +16,8 @@ from privagams.errors import StageError
 from privagams.judge import audit_bounds
 from privagams.judge.intervals import auc
 from privagams.training import train
+from privagams_dp.noisy_sum import GaussianSum
+from privagams_dp.one_sum import OneSum
 
 
 def told_apart(canaries):
@@ -196,3 +198,21 @@ def test_phases_that_move_the_same_parameters_are_each_held_to_their_own_sums(ki
 def test_an_audit_without_canaries_is_refused(kit):
     with pytest.raises(StageError, match="expected at least one canary"):
         kit.audit(kit.noisy_sum(), canaries=0)
+
+
+class UnclippedBlocks(GaussianSum):
+    def add_blocks(self, vectors, patients, blocks):
+        (total,) = self._parts()
+        total.index_add_(0, blocks, vectors.double())
+
+
+class SumWithoutClipping(OneSum):
+    def noisy_sum(self, like, noise_multiplier, patients):
+        return UnclippedBlocks(like, self.clip_norm, noise_multiplier, 1.0)
+
+
+def test_canaries_come_by_the_way_that_patients_came(kit):
+    """A sum by blocks that does not clip lets a canary in at its whole length, many times the clip norm."""
+    found = kit.audit(kit.noisy_sum(made=SumWithoutClipping), canaries=64)
+    assert found.contribution > 10
+    assert kit.audit(kit.noisy_sum(), canaries=64).contribution < 3
