@@ -18,7 +18,7 @@ from torch import nn
 from privagams.audit import audit_mechanism
 from privagams.judge import audit_bounds
 from privagams.ledger import accounting
-from privagams.roles import Phase, Space
+from privagams.roles import Phase, Space, Sums
 from privagams_dp.dp_sgd import DpSgd
 from privagams_dp.one_sum import OneSum
 from privagams_dp.settings import DpSgdSettings, NoisySumSettings
@@ -62,7 +62,10 @@ class Sum(nn.Module):
         wide = pixels.repeat(1, -(-4096 // pixels.shape[1]))
         return wide / wide.norm(dim=1, keepdim=True).clamp(min=1)
 
-    def fit(self, summary, rng, progress):
+    def sums(self):
+        return [Sums("pixels", self.features, lambda summary: None, by_class=False)]
+
+    def fit(self, rng, progress):
         raise NotImplementedError("an audit needs the sum only")
 
     def sample(self, labels, rng, progress):

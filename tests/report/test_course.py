@@ -57,3 +57,9 @@ def test_a_loss_that_is_no_number_is_left_out_and_told(report):
     broken = evolve(COURSE, points=(*POINTS, CoursePoint("members", 350, float("nan"))))
     assert "nan" not in course_picture(broken)
     assert "stopped being a number after 350 steps" in steward_page(drawing(report, broken))
+
+
+def test_looks_that_failed_are_told_and_not_taken_for_missing_reference_patients(report):
+    page = steward_page(drawing(report, Course(missed=3)))
+    assert "3 looks at it failed" in page
+    assert "No loss was followed" not in page

@@ -93,7 +93,8 @@ def test_a_look_that_fails_costs_nothing_but_the_look(private, kit):
 
     result = evolve(private, model=Shy(private.space)).run()
     assert result.steps == 6
-    assert load_course(private.folder).drawn == ()
+    seen = load_course(private.folder)
+    assert (seen.drawn, seen.missed) == ((), 3)
 
 
 def test_a_yardstick_that_warmed_up_on_members_means_says_no_loss(plain, kit):

@@ -315,7 +315,8 @@ class Assembly:
     def _course(self, fit: Stage) -> data.Course | None:
         seen = load_course(self._folder(fit))
         points = tuple(data.CoursePoint(p.phase, p.step, p.loss) for p in seen.points)
-        return data.Course(points, seen.drawn, seen.images) if points or seen.drawn else None
+        course = data.Course(points, seen.drawn, seen.images, seen.missed)
+        return course if points or seen.drawn or seen.missed else None
 
     def _worst(self, one: Judged) -> list[data.WorstOff]:
         verdict, truth = one.verdict, one.truth

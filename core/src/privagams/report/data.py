@@ -104,6 +104,8 @@ class Course:
     """Steps after which images were drawn."""
     images: np.ndarray | None = None
     """Those images, uint8 "looks n h w c"."""
+    missed: int = 0
+    """Looks that failed."""
 
     @property
     def phases(self) -> tuple[str, ...]:

@@ -33,6 +33,8 @@ class Course:
     """Steps after which images were drawn."""
     images: np.ndarray | None = None
     """Those images, uint8 "looks n h w c"."""
+    missed: int = 0
+    """Looks that failed, and cost nothing but the look."""
 
 
 def load_course(folder: Path) -> Course:
@@ -45,7 +47,8 @@ def load_course(folder: Path) -> Course:
     except (OSError, ValueError, KeyError, TypeError):
         # It decides nothing: a run cut short while it was written goes on without it.
         return Course()
-    return Course(points, drawn, images) if images is None or len(images) == len(drawn) else Course()
+    missed = int(facts.get("missed", 0))
+    return Course(points, drawn, images, missed) if images is None or len(images) == len(drawn) else Course()
 
 
 def save_course(folder: Path, course: Course) -> None:
@@ -56,5 +59,5 @@ def save_course(folder: Path, course: Course) -> None:
         os.replace(partial, folder / IMAGES)
     points = [{"phase": p.phase, "step": p.step, "loss": p.loss} for p in course.points]
     partial = folder / (COURSE + ".partial")
-    partial.write_text(json.dumps({"points": points, "drawn": list(course.drawn)}))
+    partial.write_text(json.dumps({"points": points, "drawn": list(course.drawn), "missed": course.missed}))
     os.replace(partial, folder / COURSE)

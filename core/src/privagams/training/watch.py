@@ -45,7 +45,7 @@ class Watch:
         kept = [n for n, step in enumerate(found.drawn) if step <= done]
         images = found.images[kept] if found.images is not None and kept else None
         points = tuple(point for point in found.points if point.step <= done)
-        self._course = Course(points, tuple(found.drawn[n] for n in kept), images)
+        self._course = Course(points, tuple(found.drawn[n] for n in kept), images, found.missed)
 
     def look(self, phase: Phase, done: int, total: int) -> float | None:
         """See where the model stands after `done` of `total` steps; gives the loss on reference images.
@@ -60,9 +60,9 @@ class Watch:
                 self._course = evolve(self._course, points=points)
             if done * _LOOKS // total > len(self._course.drawn):
                 self._draw(done)
-            save_course(self._folder, self._course)
-        except (PrivagamsError, RuntimeError, ValueError, ArithmeticError, MemoryError, OSError):
-            return None
+        except (PrivagamsError, RuntimeError, ValueError, ArithmeticError, MemoryError):
+            self._course, loss = evolve(self._course, missed=self._course.missed + 1), None
+        save_course(self._folder, self._course)
         return loss
 
     def _loss(self, phase: Phase) -> float | None:
