@@ -30,6 +30,9 @@ demo: setup
 # Programs that tests start would else compile every package anew where Python is told to write no bytecode.
 test: export PYTHONDONTWRITEBYTECODE =
 test: export PYTHONPYCACHEPREFIX = $(CURDIR)/$(VENV)/pycache
+# As many threads as cores in each of several processes spend their time waiting for each other.
+test: export OMP_NUM_THREADS = 1
+test: export OMP_WAIT_POLICY = PASSIVE
 test: setup lint
 	$(BIN)/python -m pytest -n $(TEST_JOBS) --dist worksteal
 

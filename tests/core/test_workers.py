@@ -3,6 +3,8 @@
 import os
 import time
 
+import pytest
+
 from privagams.errors import BudgetError
 from privagams.workers import Pool
 
@@ -18,6 +20,10 @@ def die(progress):
 
 def refuse(progress):
     raise BudgetError("not today")
+
+
+def waits(progress):
+    return os.environ["OMP_NUM_THREADS"], os.environ["OMP_WAIT_POLICY"]
 
 
 def collect(pool, count):
@@ -46,3 +52,20 @@ def test_an_error_keeps_its_exit_code():
         assert collect(pool, 1)["a"].payload == ("not today", 4)
     finally:
         pool.close()
+
+
+@pytest.mark.parametrize(("stated", "threads"), [("1", "1"), ("4096", None), ("a", None), ("0", None)])
+def test_a_worker_has_its_share_of_the_cores_or_less_and_its_threads_do_not_spin(
+    monkeypatch, stated, threads
+):
+    monkeypatch.setenv("OMP_NUM_THREADS", stated)
+    monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
+    pool = Pool(1)
+    try:
+        pool.submit(("a", waits, ()))
+        found = collect(pool, 1)["a"].payload
+    finally:
+        pool.close()
+    assert found == (threads or str(os.cpu_count()), "PASSIVE")
+    assert os.environ["OMP_NUM_THREADS"] == stated
+    assert "OMP_WAIT_POLICY" not in os.environ
