@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import difflib
-import hashlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import ModuleType
 
 import numpy as np
 import torch
-from safetensors import SafetensorError, safe_open
 from torch.nn import functional
 
-from privagams.errors import ConfigError, StageError
+from privagams.errors import ConfigError
+from privagams.weights_file import misfits, read_weights, require_weights_file
 from privagams_metrics.settings import WeightsSettings
 from privagams_metrics.timm_import import import_timm
-
-_PICKLES = (".pt", ".pth", ".bin", ".ckpt", ".pkl", ".pickle", ".tar")
 
 
 class Weights:
@@ -30,7 +27,7 @@ class Weights:
 
     def __init__(self, settings: WeightsSettings) -> None:
         path = Path(settings.file)
-        _check_file(path, settings.sha256)
+        require_weights_file(path, settings.sha256, "weights.file")
         timm = import_timm()
         _check_name(settings.model, timm)
         # The weights drawn here are overwritten at once; torch's global generator is to stay as it was.
@@ -64,29 +61,6 @@ def _batches(pixels: np.ndarray, size: int) -> Iterator[np.ndarray]:
         yield pixels[start : start + size]
 
 
-def _check_file(path: Path, sha256: str | None) -> None:
-    if path.suffix.lower() in _PICKLES:
-        raise ConfigError(
-            f"weights.file: expected a .safetensors file, found {path.suffix!r}, whose loading can run any "
-            "code; convert it where you trust its origin: safetensors.torch.save_file(model.state_dict(), "
-            f"{path.with_suffix('.safetensors').name!r})"
-        )
-    if path.suffix.lower() != ".safetensors":
-        raise ConfigError(
-            f"weights.file: expected a .safetensors file, found {path.name!r}; name the file with the weights"
-        )
-    if not path.is_file():
-        raise ConfigError(f"weights.file: expected a file at {path}, found none; check the path")
-    if sha256 is not None:
-        with path.open("rb") as stream:
-            found = hashlib.file_digest(stream, "sha256").hexdigest()
-        if found != sha256.lower():
-            raise StageError(
-                f"weights.file: expected sha256 {sha256}, found {found}; the file was changed or is another "
-                "one: fetch it anew, or correct sha256 if you changed it on purpose"
-            )
-
-
 def _check_name(name: str, timm: ModuleType) -> None:
     if timm.is_model(name.partition(".")[0]) and ":" not in name:
         return
@@ -101,42 +75,15 @@ def _classifiers(named: str | tuple[str, ...] | None) -> tuple[str, ...]:
 
 
 def _load(net: torch.nn.Module, path: Path, name: str, classifiers: tuple[str, ...]) -> None:
-    state = {key: tensor for key, tensor in _read(path).items() if not key.startswith(classifiers or "\0")}
-    wanted = net.state_dict()
-    missing, unexpected = sorted(wanted.keys() - state.keys()), sorted(state.keys() - wanted.keys())
-    shapes = [
-        f"{key} ({tuple(state[key].shape)} instead of {tuple(wanted[key].shape)})"
-        for key in wanted.keys() & state.keys()
-        if state[key].shape != wanted[key].shape
-    ]
-    faults = [("missing", missing), ("not of this model", unexpected), ("of another shape", sorted(shapes))]
-    told = [f"{len(keys)} tensors {what}: {_some(keys)}" for what, keys in faults if keys]
+    read, _ = read_weights(path, "weights.file")
+    state = {key: tensor for key, tensor in read.items() if not key.startswith(classifiers or "\0")}
+    told = misfits(state, net.state_dict())
     if told:
         raise ConfigError(
-            f"weights.file: expected the weights of timm's {name!r}, found {'; '.join(told)}; "
+            f"weights.file: expected the weights of timm's {name!r}, found {told}; "
             "correct model, or take the file that belongs to it"
         )
     net.load_state_dict(state)
-
-
-def _read(path: Path) -> Mapping[str, torch.Tensor]:
-    try:
-        with safe_open(path, framework="pt") as file:
-            state = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (not a mapping)
-    except (SafetensorError, OSError) as error:
-        raise StageError(
-            f"weights.file: expected a whole .safetensors file, found a damaged one ({error}); fetch it anew"
-        ) from error
-    broken = sorted(key for key, tensor in state.items() if not torch.isfinite(tensor).all())
-    if broken:
-        raise StageError(
-            f"weights.file: expected finite numbers, found others in {_some(broken)}; fetch the file anew"
-        )
-    return state
-
-
-def _some(keys: list[str]) -> str:
-    return ", ".join(keys[:4]) + (", …" if len(keys) > 4 else "")
 
 
 def _size(settings: WeightsSettings, usual: Mapping[str, object]) -> int:
