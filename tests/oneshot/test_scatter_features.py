@@ -54,10 +54,10 @@ def test_scattering_has_norm_at_most_one_for_any_input(kind, size, channels):
 
 
 @pytest.mark.parametrize("kind", EXTREMES)
-@pytest.mark.parametrize("quadratic", [True, False])
+@pytest.mark.parametrize(("quadratic", "textures"), [(True, 0), (False, 8), (True, 8)])
 @pytest.mark.parametrize("scale", [1e-3, 1.0, 1e6])
-def test_blocks_have_norm_at_most_one_for_any_input(kind, quadratic, scale):
-    blocks = Blocks(Space(16, 3), 32, quadratic, torch.Generator().manual_seed(0))
+def test_blocks_have_norm_at_most_one_for_any_input(kind, quadratic, textures, scale):
+    blocks = Blocks(Space(16, 3), 32, quadratic, textures, torch.Generator().manual_seed(0))
     vectors = blocks.vectors(EXTREMES[kind]((4, 3, 16, 16)), whitening(blocks.phi.size, scale))
     assert vectors.dtype == torch.float32
     assert vectors.shape == (4, sum(blocks.sizes))
@@ -74,7 +74,7 @@ def test_features_are_bounded_in_number_for_any_size_and_channels():
 
 
 def test_a_records_features_do_not_depend_on_other_records():
-    blocks = Blocks(Space(16, 3), 32, True, torch.Generator().manual_seed(0))
+    blocks = Blocks(Space(16, 3), 32, True, 8, torch.Generator().manual_seed(0))
     known = whitening(blocks.phi.size, 1.0)
     pixels = torch.rand(5, 3, 16, 16, generator=torch.Generator().manual_seed(4)) * 2 - 1
     changed = torch.cat([pixels[:1], 1e6 * pixels[1:]])
@@ -92,3 +92,19 @@ def test_every_pixel_moves_the_features(scatter):
     _, short = blocks.parts(pixels, known)
     (slope,) = torch.autograd.grad((short * weights[: short.shape[1]]).sum(), pixels)
     assert slope.abs().min() > 0
+
+
+def test_textures_know_colour_and_grain_but_no_place(scatter):
+    """Tissue has no fixed places: moved images are alike to the texture block, another grain or colour is not."""
+    textures = scatter(64, 3, textures=64).blocks.textures
+    images = torch.rand(32, 3, 64, 64, generator=torch.Generator().manual_seed(5))
+    smooth = torch.nn.functional.interpolate(images[..., ::8, ::8], 64, mode="bilinear")
+    moved, tinted = images.roll((13, 29), (2, 3)), images * torch.tensor([1.0, 0.8, 1.0])[:, None, None]
+    means = [torch.cat(textures(2 * x - 1), 1).mean(0) for x in (images, moved, smooth, tinted)]
+    same, grain, colour = ((mean - means[0]).norm() for mean in means[1:])
+    assert 4 * same < min(grain, colour)
+
+
+def test_grey_images_ask_for_no_textures_and_coloured_ones_do(scatter):
+    assert scatter(16, 1).blocks.textures is None
+    assert scatter(16, 3).blocks.textures is not None

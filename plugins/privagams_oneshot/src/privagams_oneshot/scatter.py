@@ -57,7 +57,8 @@ class ScatterModel(nn.Module):
         super().__init__()
         self.space, self.settings = space, settings
         rng = torch.Generator().manual_seed(seed)
-        self.blocks = Blocks(space, settings.frequencies, settings.quadratic, rng)
+        textures = (256 if space.channels > 1 else 0) if settings.textures is None else settings.textures
+        self.blocks = Blocks(space, settings.frequencies, settings.quadratic, textures, rng)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             self.network = ScatterNetwork(space, settings.width, settings.latent)
@@ -80,8 +81,10 @@ class ScatterModel(nn.Module):
             raise StageError("scatter: expected both noisy sums before the fit, found one; `take` them first")
         target = self._target
 
-        def loss(images: torch.Tensor, _: torch.Generator) -> torch.Tensor:
-            parts = self.blocks.parts(images, whitening)
+        def loss(images: torch.Tensor, rng: torch.Generator) -> torch.Tensor:
+            # A lattice that moves leaves no place where a pattern of the lattice's own pitch could hide.
+            offset = 0 if self.blocks.textures is None else int(torch.randint(64, (), generator=rng))
+            parts = self.blocks.parts(images, whitening, offset)
             y, short = (part.view(self.network.classes, self.settings.batch, -1) for part in parts)
             return scatter_distance(y, short, target).sum()
 

@@ -32,6 +32,13 @@ class ScatterSettings:
         validator=validators.ge(8),
         metadata={"doc": "random frequencies of the Fourier block"},
     )
+    textures: int | None = field(
+        default=None,
+        validator=validators.optional(validators.ge(0)),
+        metadata={
+            "doc": "random patterns per scale of the texture block, which knows no places; 256 in colour, else 0"
+        },
+    )
     caution: float = field(
         default=0.0,
         validator=[validators.ge(0.0), validators.le(1.0)],
