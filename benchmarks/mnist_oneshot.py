@@ -11,6 +11,7 @@ and touches the test images.
 "raw": the classifier learns from the images as the network draws them (`shift` = 0). "shifted": from the same, each
 moved by up to 1 px at random, which is what `shift` = 1 releases. A large gap between the two says that labels leak
 through marks of single pixels. 95 % Wilson intervals; they cover the test images, not the noise: see the spread.
+FID and KID of the images as drawn, by the extractor of `mnist_likeness.py`, against the real images tested on.
 """
 
 import argparse
@@ -23,6 +24,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from attrs import frozen
+from mnist_likeness import Likeness
 from torch import nn
 from torch.nn import functional as F
 
@@ -36,6 +38,8 @@ from privagams.training.train import fit
 CLASSES = tuple("0123456789")
 TUNING = 5000
 """Images at the end of the training set that settings are chosen with."""
+LIKENESS = 10_000
+"""Drawn images that FID and KID are computed from."""
 
 
 def read_idx(path):
@@ -123,8 +127,8 @@ def scaled(images):
     return torch.from_numpy(images)[:, None].float() / 127.5 - 1
 
 
-def accuracy(images, labels, real, seed, epochs=4, batch=100):
-    """Train the classifier on `images` and count how many of the `real` ones it names: (right, of)."""
+def learnt(images, labels, seed, epochs=4, batch=100):
+    """A classifier trained on `images`."""
     torch.manual_seed(seed)
     net, truth = classifier(), torch.from_numpy(labels.astype(np.int64))
     adam = torch.optim.Adam(net.parameters())
@@ -136,7 +140,12 @@ def accuracy(images, labels, real, seed, epochs=4, batch=100):
             F.cross_entropy(net(scaled(images[rows.numpy()])), truth[rows]).backward()
             adam.step()
             rates.step()
-    net.eval()
+    return net.eval()
+
+
+def accuracy(images, labels, real, seed):
+    """Train the classifier on `images` and count how many of the `real` ones it names: (right, of)."""
+    net = learnt(images, labels, seed)
     with torch.no_grad():
         found = torch.cat([net(part).argmax(1) for part in scaled(real[0]).split(500)]).numpy()
     return int((found == real[1]).sum()), len(found)
@@ -156,9 +165,8 @@ def moved(images, rng):
     return np.stack([image[y : y + 28, x : x + 28] for image, (y, x) in zip(wide, places, strict=True)])
 
 
-def one_run(asked, settings, seed):
+def one_run(asked, settings, members, real, likeness, seed):
     """Train, draw, classify; one line of the result."""
-    members, real = load(asked.data, asked.part)
     shift = {"shift": 0} if asked.generator == "scatter" else {}
     model, seconds = trained(asked, settings | shift, members, seed)
     start = time.process_time()
@@ -173,12 +181,19 @@ def one_run(asked, settings, seed):
         "shifted": accuracy(moved(drawn, np.random.default_rng(seed)), labels, real, seed),
     }
     seconds["classify"] = time.process_time() - start
+    alike = likeness.of(drawn[:LIKENESS])
     scores = {name: round(100 * right / of, 2) for name, (right, of) in results.items()}
     scores |= {f"{name} 95 %": wilson(*counts) for name, counts in results.items()}
     facts = {
         name: getattr(asked, name) for name in ("generator", "epsilon", "delta", "part", "images", "threads")
     }
-    return facts | {"settings": settings, "fit seed": seed, **scores, "cpu seconds": rounded(seconds)}
+    return facts | {
+        "settings": settings,
+        "fit seed": seed,
+        **scores,
+        **alike,
+        "cpu seconds": rounded(seconds),
+    }
 
 
 def rounded(seconds):
@@ -217,9 +232,12 @@ def arguments():
 def main():
     asked = arguments()
     torch.set_num_threads(asked.threads)
+    members, real = load(asked.data, asked.part)
+    likeness = Likeness(learnt(*members, seed=0), real[0], scaled)
+    print(f"floor, real training images: {likeness.of(members[0][:LIKENESS])}", flush=True)
     lines = []
     for seed in range(asked.fit_seed, asked.fit_seed + asked.runs):
-        lines.append(one_run(asked, dict(asked.set), seed))
+        lines.append(one_run(asked, dict(asked.set), members, real, likeness, seed))
         print(json.dumps(lines[-1]), flush=True)
         if asked.out:
             with asked.out.open("a") as file:
