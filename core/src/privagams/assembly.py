@@ -7,10 +7,8 @@ import platform
 import shlex
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import attrs
 import numpy as np
 from attrs import evolve, frozen
 
@@ -24,14 +22,17 @@ from privagams.judge import words as judge_words
 from privagams.judge.gate import Gate
 from privagams.judging import Audited, Judged, Judging
 from privagams.latents import EDGES
+from privagams.ledger import accounting
 from privagams.ledger.accounting import REPLACE_ONE, ZERO_OUT, Claim
 from privagams.ledger.ledger import Ledger
+from privagams.ledger.search_event import each_of
 from privagams.pipeline import ReleaseSettings, delta_of
 from privagams.plan import Stage
 from privagams.plan_words import past_seconds
 from privagams.remarks import best_of_words, gate_word, needed_patients, notes_on
 from privagams.report import data
 from privagams.report.odds import delta_warning
+from privagams.shown_settings import remarks_on_training, shown_generator, shown_search
 from privagams.splits import SplitTable
 from privagams.stage_inputs import build, open_released, records_of
 from privagams.store import digest
@@ -99,7 +100,7 @@ class Assembly:
         report = data.Report(
             pipeline=pipeline.name,
             dataset=pipeline.source.dataset,
-            created=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+            created=self._created(),
             public_patients=pipeline.public.patients,
             releases=releases,
             provenance=self._provenance(),
@@ -125,6 +126,11 @@ class Assembly:
             ),
         )
         return Made(report, frozenset(refused))
+
+    def _created(self) -> str:
+        """When it is made: with a search in it the day alone, as the hour would bound how long that took."""
+        searched = any(release.search is not None for release in self.p.pipeline.releases)
+        return datetime.now(UTC).strftime("%Y-%m-%d" if searched else "%Y-%m-%d %H:%M UTC")
 
     def _complete(self, release: ReleaseSettings) -> bool:
         stages = [s for s in self.p.plan.stages if s.release == release.name and s.verb in ("fit", "release")]
@@ -157,8 +163,11 @@ class Assembly:
                 f"priced, found {mechanism.adjacency!r}"
             )
         facts = self._facts(stages[-1])
+        protects = mechanism.protects
+        if release.search is not None:
+            protects += ", in the whole search for its settings"
         found = self.ledger.claim_of(
-            keys, delta or delta_of(release), protects=mechanism.protects,
+            keys, delta or delta_of(release), protects=protects,
             per_element_epsilon=facts.get("per_element_epsilon"),
         )  # fmt: skip
         if found is None or not release.randomised:
@@ -173,6 +182,9 @@ class Assembly:
         protector = release.training if release.randomised else release.mechanism
         if protector is None or release.yardstick or not fits:
             return None
+        if release.search is not None:
+            paid = [each_of(event) for key in fits for event in self.ledger.spent(fit=key)]
+            return accounting.claim(paid, delta or float(protector.settings["delta"]), ZERO_OUT, "")
         return self.ledger.claim_of(fits, delta or float(protector.settings["delta"]), protects="")
 
     def _release(
@@ -196,7 +208,7 @@ class Assembly:
             yardstick=release.yardstick,
             claims=self._claims(release, claim),
             total=_page_claim(total) if total and not release.yardstick else None,
-            generator=self._generator(release),
+            generator=shown_generator(release, facts, self.p.registry),
             mechanism=_chosen(release.mechanism),
             training=_chosen(release.training),
             images_per_patient=(release.images_per_patient or 1) if release.randomised else None,
@@ -213,37 +225,12 @@ class Assembly:
             needed=needed_patients(facts.get("noise_to_signal"), self.p.pipeline.public_members),
             latents=_latents(self._facts(stage).get("latents")),
             notes=(*facts.get("notes", ()), *self._facts(stage).get("notes", ())),
-            public_notes=self._started_from(release),
+            searched=shown_search(release, facts, self.p.registry),
+            public_notes=remarks_on_training(release, facts, self.p.registry),
             approval=data.Approval(decision.who, decision.when)
             if decision and status == "approved"
             else None,
         )
-
-    def _generator(self, release: ReleaseSettings) -> data.Chosen | None:
-        """The generator as set, of files the names alone: where they lie is nobody's business."""
-        if release.generator is None:
-            return None
-        named = {name: Path(value).name for name, value in self._files(release).items()}
-        return data.Chosen(release.generator.name, {**release.generator.settings, **named})
-
-    def _started_from(self, release: ReleaseSettings) -> tuple[str, ...]:
-        return tuple(
-            f"Its training started from the weights in {Path(value).name}, which count as public on the word of "
-            "whoever set this up: of the people they learnt from this claim says nothing."
-            for value in self._files(release).values()
-        )
-
-    def _files(self, release: ReleaseSettings) -> dict[str, str]:
-        """Settings of the generator that name files."""
-        if release.generator is None:
-            return {}
-        target = self.p.registry.get("generators", release.generator.name).component.settings
-        given = release.generator.settings
-        return {
-            spec.name: str(given[spec.name])
-            for spec in (attrs.fields(target) if target is not None else ())
-            if spec.metadata.get("path") and given.get(spec.name)
-        }
 
     def _claims(self, release: ReleaseSettings, claim: Claim | None) -> tuple[data.Claim, ...]:
         """The members' claim; beside it, where training saw reference patients, that they have none."""
@@ -392,7 +379,9 @@ class Assembly:
         found.pop("plugins")
         found.pop("platform")  # stated apart
         stages = tuple(
-            data.StageTime(s.name, self.seconds.get(s.name, 0.0), s.name not in self.seconds)
+            data.StageTime(s.name, None)
+            if s.searches
+            else data.StageTime(s.name, self.seconds.get(s.name, 0.0), s.name not in self.seconds)
             for s in self.p.plan.stages
         )
         hashes = {"configuration": digest(self.p.pipeline.resolved), "ledger head": str(self.ledger.head)}

@@ -20,6 +20,7 @@ from privagams.plugins import Registry
 from privagams.records import Records
 from privagams.records_store import open_records
 from privagams.roles import Progress
+from privagams.searching import once_more
 from privagams.splits import AUXILIARY, MAIN, MEMBER, NONMEMBER, REFERENCE, shadow_half
 from privagams.stage_inputs import (
     build,
@@ -122,11 +123,9 @@ def shadow(
     reference = records.take(table.where(REFERENCE, MAIN))
     space = space_of(stage, context)
     seed = int(digest([stage.seed, "shadow", stage.settings["shadow"]]), 16) % 2**31
-    model = build(registry, "generators", stage.settings["generator"]).model(space, seed)
-    mechanism = account = None
-    if stage.settings["mechanism"] is not None:
-        mechanism = build(registry, "mechanisms", stage.settings["mechanism"])
-        account = Uncharged()
+    generator, mechanism = once_more(stage, context, registry)
+    model = build(registry, "generators", generator).model(space, seed)
+    account = None if mechanism is None else Uncharged()
     fit(
         model, trained, reference if len(reference) else None, space, mechanism, stage.settings["patients"],
         seed, folder, account, progress, device=context.device, watch=False,
@@ -135,7 +134,12 @@ def shadow(
         model, {**stage.settings, "classes": stage.settings["shares"]}, [seed], folder, lambda *_: None
     )
     np.save(folder / "trained.npy", chosen)
-    return {"images": images}
+    searched = {
+        name: generator[name]
+        for name in generator
+        if generator[name] != stage.settings["generator"].get(name)
+    }
+    return {"images": images, **({"chosen": searched} if searched else {})}
 
 
 def blind(
@@ -174,9 +178,10 @@ def audit(
             len(space.classes), stage.settings["images_per_patient"], stage.settings["canaries"], stage.seed,
             progress,
         ).to_facts()  # fmt: skip
+    generator, mechanism = once_more(stage, context, registry)
+    assert mechanism is not None
     found = audit_mechanism(
-        build(registry, "generators", stage.settings["generator"]),
-        build(registry, "mechanisms", stage.settings["mechanism"]),
+        build(registry, "generators", generator), mechanism,
         space_of(stage, context), stage.settings["patients"], None, stage.settings["canaries"], stage.seed,
         folder, progress,
     )  # fmt: skip

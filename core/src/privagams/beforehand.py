@@ -11,6 +11,7 @@ from privagams.errors import ConfigError, PluginError, StageError
 from privagams.pipeline import Pipeline, ReleaseSettings
 from privagams.plugins import Registry
 from privagams.roles import Space
+from privagams.search_beforehand import search_faults
 from privagams.stage_inputs import build
 
 if TYPE_CHECKING:
@@ -18,12 +19,13 @@ if TYPE_CHECKING:
 
 
 def refuse_what_cannot_be_made(pipeline: Pipeline, registry: Registry) -> None:
-    """Build the flow and bind the mechanism of every release of randomised copies; faults by TOML path.
+    """Build the flow and bind the mechanism of every release of randomised copies, and all that a search would try.
 
-    Loads torch and the noise library, and only where there is such a release.
+    Faults by TOML path. Loads torch and the noise library, and only where there is such a release.
     """
     problems: list[str] = []
     for index, release in enumerate(pipeline.releases):
+        problems += search_faults(pipeline, registry, release, f"releases[{index}]")
         if not release.randomised:
             continue
         for name, attempt in (("generator", _flow), ("mechanism", _bound)):

@@ -20,6 +20,7 @@ from privagams.pipeline import (
     Pipeline,
     PluginSettings,
     PublicSettings,
+    ReleaseSearchSettings,
     ReleaseSettings,
     ReportSettings,
     SourceSettings,
@@ -28,6 +29,7 @@ from privagams.pipeline import (
 from privagams.plugins import Registry, discover
 from privagams.reading.tile_choice import TileSettings
 from privagams.release_rules import release_faults
+from privagams.search_rules import combination_faults, values_to_try
 from privagams.settings import Faults, structure, suggest, to_plain
 
 _TABLES: dict[str, tuple[type, bool]] = {
@@ -171,16 +173,20 @@ class _Checker:
         if made is None:
             return None
         plain = to_plain(made)
-        for spec in attrs.fields(target):
-            if "role" in spec.metadata and plain[spec.name] is not None:
-                inner = self._component(f"{path}.{spec.name}", spec.metadata["role"], plain[spec.name])
-                plain[spec.name] = (
-                    plain[spec.name] if inner is None else {"use": inner.name, **inner.settings}
-                )
-            if spec.metadata.get("path") and plain[spec.name] is not None:
-                # Paths are meant from where pipeline.toml lies, not from where the command is run.
-                plain[spec.name] = str((self.folder / plain[spec.name]).resolve())
-        return Use(use.name, plain)
+        return Use(
+            use.name,
+            {s.name: self._settled(f"{path}.{s.name}", s, plain[s.name]) for s in attrs.fields(target)},
+        )
+
+    def _settled(self, path: str, spec: Any, value: Any) -> Any:
+        """One setting as stages see it: references with their defaults, paths whole."""
+        if "role" in spec.metadata and value is not None:
+            inner = self._component(path, spec.metadata["role"], value)
+            return value if inner is None else {"use": inner.name, **inner.settings}
+        if spec.metadata.get("path") and value is not None:
+            # Paths are meant from where pipeline.toml lies, not from where the command is run.
+            return str((self.folder / value).resolve())
+        return value
 
     def _releases(self) -> list[ReleaseSettings]:
         items = self.document.get("releases", [])
@@ -208,7 +214,31 @@ class _Checker:
         if None in uses.values():
             return None
         self.problems += [f"{path}{text}" for text in release_faults(release, self.registry)]
-        return attrs.evolve(release, **uses)
+        made = attrs.evolve(release, **uses)
+        return made if made.search is None else self._with_search(path, made, made.search)
+
+    def _with_search(
+        self, path: str, release: ReleaseSettings, search: ReleaseSearchSettings
+    ) -> ReleaseSettings | None:
+        """Check the metric, and each candidate like the generator's own table."""
+        score = self._component(f"{path}.search.score", "metrics", to_plain(search.score))
+        offer = (
+            None if release.generator is None else self.registry.find("generators", release.generator.name)
+        )
+        if score is None or release.generator is None or offer is None:
+            return None  # what is amiss has been said
+        target = offer.component.settings
+        over, faults = values_to_try(search.over, target)
+        if target is not None and not faults:
+            specs = attrs.fields_dict(target)
+            where = f"{path}.search.over"
+            over = {
+                name: [self._settled(f"{where}.{name}[{i}]", specs[name], v) for i, v in enumerate(values)]
+                for name, values in over.items()
+            }
+            faults = combination_faults(over, release.generator.settings, target)
+        self.problems += [f"{path}.search.over{inner}: {text}" for inner, text in faults]
+        return attrs.evolve(release, search=attrs.evolve(search, score=score, over=over))
 
     def _together(self, releases: list[ReleaseSettings], tables: Mapping[str, Any]) -> None:
         if tables["budget"] is None and any(r.mechanism for r in releases):
@@ -216,6 +246,13 @@ class _Checker:
                 "budget: required when a release has a mechanism; add [budget] with epsilon and delta, "
                 "the most this data set may ever spend"
             )
+        if tables["split"] is None or tables["split"].reference == 0:
+            self.problems += [
+                f"split.reference: required by releases[{index}].search, which compares what it draws with reference "
+                "patients' images; set a share, such as 0.2"
+                for index, release in enumerate(releases)
+                if release.search is not None
+            ]
         for name in tables["public"].classes:
             if not name:
                 self.problems.append("public.classes: a class needs a name")

@@ -22,15 +22,21 @@ def draw_images(
 
     `seed` must hold nothing that goes back to the images: pixels would depend on members past the noise.
     """
+    pixels, labels = draw(model, settings["images"], settings["classes"], seed, progress)
+    write_records(folder, pixels, {"label": labels})
+    return len(labels)
+
+
+def draw(
+    model: Model, images: int, classes: Mapping[str, float], seed: list[Any], progress: Progress
+) -> tuple[np.ndarray, np.ndarray]:
+    """So many images in the public shares of the classes, uint8 "n h w c", and the class of each, by name."""
     import torch
 
-    labels = public_labels(settings["images"], list(settings["classes"].values()))
+    labels = public_labels(images, list(classes.values()))
     rng = torch.Generator().manual_seed(int(digest(seed), 16) % 2**63)
-    pixels = model.sample(labels, rng, progress)
-    classes = list(settings["classes"])
-    named = [classes[i] for i in labels] if classes else [""] * len(labels)
-    write_records(folder, pixels, {"label": np.array(named, dtype=str)})
-    return len(labels)
+    names = list(classes) or [""]
+    return model.sample(labels, rng, progress), np.array([names[i] for i in labels], dtype=str)
 
 
 def public_labels(images: int, shares: list[float]) -> np.ndarray:

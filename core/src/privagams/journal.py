@@ -38,6 +38,12 @@ class Journal:
         self._started: dict[str, float] = {}
         self._spoken: dict[str, float] = {}
         self._logged: dict[str, float] = {}
+        self._untimed: set[str] = set()
+
+    @property
+    def tells_times(self) -> bool:
+        """Whether the log still says when things happen: not after a stage whose length is a secret has begun."""
+        return not self._untimed
 
     def __enter__(self) -> Journal:
         return self
@@ -50,13 +56,25 @@ class Journal:
         self._log.close()
 
     def log(self, event: str, **facts: Any) -> None:
-        line = {"time": datetime.now(UTC).isoformat(timespec="seconds"), "event": event, **facts}
+        now = datetime.now(UTC).isoformat(timespec="seconds")
+        line = {**({"time": now} if self.tells_times else {}), "event": event, **facts}
         self._log.write(json.dumps(line, ensure_ascii=False) + "\n")
 
     def say(self, text: str, style: str | None = None) -> None:
         self.console.print(text, style=style, markup=False, highlight=False, soft_wrap=True)
 
-    def start(self, stage: str) -> None:
+    def start(self, stage: str, timed: bool = True) -> None:
+        """Note that a stage begins; of one that is not `timed`, how long it takes is told nowhere.
+
+        Guarantee: from its start on no line holds a time, and of the stage itself there is nothing but that it
+        began and how it ended (test_the_log_does_not_tell_how_long_a_search_took).
+        """
+        if not timed:
+            self._untimed.add(stage)
+            self.say(
+                f"{stage}: a search; how far it is and how long it takes is not told, as that would tell how many "
+                "trainings there were. Do not stop it: cut short, it stays paid for and is not run again"
+            )
         self._started[stage] = self._spoken[stage] = self._logged[stage] = time.monotonic()
         self.log("start", stage=stage)
         if self._bars is not None:
@@ -64,6 +82,8 @@ class Journal:
 
     def progress(self, stage: str, done: int, total: int, note: str = "") -> None:
         """Show how far a stage is; `note` is for the person who waits, and stands in no log."""
+        if stage in self._untimed:
+            return
         now = time.monotonic()
         if now - self._logged[stage] >= _LOG_SECONDS:
             self._logged[stage] = now
@@ -79,12 +99,12 @@ class Journal:
             said = f", {note}" if note else ""
             self.say(f"{stage}: {done} of {total}, about {duration(left)} left{said}")
 
-    def end(self, stage: str) -> float:
+    def end(self, stage: str) -> None:
         seconds = time.monotonic() - self._started[stage]
-        self.log("end", stage=stage, seconds=round(seconds, 1))
+        timed = stage not in self._untimed
+        self.log("end", stage=stage, **({"seconds": round(seconds, 1)} if timed else {}))
         self._drop(stage)
-        self.say(f"{stage}: done in {duration(seconds)}")
-        return seconds
+        self.say(f"{stage}: done" + (f" in {duration(seconds)}" if timed else ""))
 
     def fail(self, stage: str, reason: str) -> None:
         self.log("failed", stage=stage, reason=headline(reason))

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from itertools import product
 from pathlib import Path
 from typing import Any, Literal
 
 from attrs import field, frozen, validators
 
 from privagams.component import Use
+from privagams.ledger.search_event import DISTRIBUTIONS, MOST_TRIALS, Distribution
 from privagams.reading.tile_choice import TileSettings
 
 API = 1
@@ -117,6 +119,42 @@ class BudgetSettings:
 
 
 @frozen
+class ReleaseSearchSettings:
+    """[releases.search]: train a secret number of times with different settings, and keep the best."""
+
+    score: Use = field(
+        metadata={
+            "role": "metrics",
+            "doc": "what tells the best: its first figure on drawn images and reference patients' images",
+        }
+    )
+    over: Mapping[str, Any] = field(
+        metadata={"doc": "settings of the generator, each with a list of values; all combinations are tried"}
+    )
+    trials: float = field(
+        default=10.0,
+        validator=[validators.ge(1), validators.le(MOST_TRIALS)],
+        metadata={"doc": "trainings on average; how many there were stays secret"},
+    )
+    distribution: Distribution = field(
+        default="geometric",
+        validator=validators.in_(DISTRIBUTIONS),
+        metadata={
+            "doc": "of the number of trainings: geometric (at least 1), or poisson, which may be nought"
+        },
+    )
+    images: int = field(
+        default=500, validator=validators.ge(2), metadata={"doc": "how many are drawn for each score"}
+    )
+
+
+def combinations(over: Mapping[str, Sequence[Any]]) -> list[dict[str, Any]]:
+    """All candidates of a search: one value of each setting, in an order that no order of the table changes."""
+    names = sorted(over)
+    return [dict(zip(names, values, strict=True)) for values in product(*(over[name] for name in names))]
+
+
+@frozen
 class ReleaseSettings:
     """[[releases]]: what would leave the building."""
 
@@ -135,6 +173,9 @@ class ReleaseSettings:
             "role": "mechanisms",
             "doc": "protects a generator that learns from members for randomised copies",
         },
+    )
+    search: ReleaseSearchSettings | None = field(
+        default=None, metadata={"doc": "choose the generator's settings by trainings that the claim covers"}
     )
     images_per_patient: int | None = field(
         default=None,

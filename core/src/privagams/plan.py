@@ -11,8 +11,9 @@ from attrs import field, frozen
 
 from privagams import __version__
 from privagams.component import Use
-from privagams.pipeline import Pipeline, ReleaseSettings
+from privagams.pipeline import Pipeline, ReleaseSearchSettings, ReleaseSettings, combinations
 from privagams.plugins import ROLES, Registry
+from privagams.settings import structure, to_plain
 from privagams.store import Store, digest, file_digest
 
 
@@ -45,6 +46,11 @@ class Stage:
     def resumes(self) -> bool:
         """Whether a half-done run of it is worth keeping."""
         return self.verb == "fit" or (self.verb == "release" and self.settings.get("mechanism") is not None)
+
+    @property
+    def searches(self) -> bool:
+        """Whether it trains a secret number of times: how long it takes must then be told nowhere."""
+        return self.verb == "fit" and self.settings.get("search") is not None
 
     @property
     def has_pixels(self) -> bool:
@@ -167,11 +173,31 @@ class _Planner:
             # Two releases never share a private fit's name: each is its own entry in the ledger.
             settings |= {"mechanism": _plain(mechanism), "release": release.name}
         components = self._learning(release.generator, mechanism)
+        if release.search is not None:
+            shares = dict(self.pipeline.public.classes)
+            settings["search"] = {**to_plain(release.search), "shares": shares}
+            components += self._searching(release.generator, release.search)
         return self._stage("fit", f"fit {release.name}", settings, components, data, release.name, seed)
 
     def _learning(self, generator: Use | None, mechanism: Use | None) -> list[tuple[str, Use]]:
         found = [("generators", generator), ("mechanisms", mechanism)]
         return [(role, use) for role, use in found if use is not None]
+
+    def _searching(self, generator: Use, search: ReleaseSearchSettings) -> list[tuple[str, Use]]:
+        """What takes part in a search besides: the metric, its embedders, and each candidate for the files it names."""
+        tried = [Use(generator.name, {**generator.settings, **some}) for some in combinations(search.over)]
+        return [
+            ("metrics", search.score),
+            *(("embedders", use) for use in embedders_of("metrics", search.score, self.registry)),
+            *(("generators", use) for use in tried if _file_digests("generators", use, self.registry)),
+        ]
+
+    def _with_search(self, release: ReleaseSettings, data: Mapping[str, str]) -> Mapping[str, str]:
+        """Inputs of a stage that trains once more: where a search chose the settings, what it chose."""
+        if release.search is None:
+            return data
+        seed = self.pipeline.seed if release.seed is None else release.seed
+        return {**data, "fit": self._fit(release, release.mechanism, data, seed).artifact}
 
     def _shadows(self, released: Stage, data: Mapping[str, str]) -> Iterator[Stage]:
         """As many shadows of a release as the attack that needs most; all attacks share them."""
@@ -182,6 +208,7 @@ class _Planner:
         if release.mechanism is not None:
             components.append(("mechanisms", release.mechanism))
             mechanism = _plain(release.mechanism)
+        data = self._with_search(release, data)
         kept = {name: released.settings[name] for name in ("generator", "images", "classes", "shares")}
         for number in range(
             max((shadows_of(use, self.registry) for use in self.pipeline.attacks), default=0)
@@ -263,6 +290,7 @@ class _Planner:
 
     def _training_audit(self, release: ReleaseSettings, mechanism: Use, data: Mapping[str, str]) -> Stage:
         assert release.generator is not None
+        data = self._with_search(release, data)
         settings = {
             "generator": _plain(release.generator), "mechanism": _plain(mechanism),
             "classes": list(self.pipeline.classes), "patients": self.pipeline.public_members,
@@ -360,8 +388,6 @@ def shadows_of(use: Use, registry: Registry) -> int:
 
 def filled(use: Use, registry: Registry) -> Use:
     """The same reference with the defaults of its settings class filled in, so that equal ones have equal keys."""
-    from privagams.settings import structure, to_plain
-
     target = registry.get("embedders", use.name).component.settings
     return use if target is None else Use(use.name, to_plain(structure(dict(use.settings), target)))
 

@@ -12,6 +12,7 @@ from rich.table import Table
 
 from privagams.errors import ExitCode
 from privagams.journal import duration
+from privagams.shadow_times import seconds_of_one
 
 if TYPE_CHECKING:
     from privagams.run import Prepared
@@ -29,7 +30,11 @@ def show_plan(prepared: Prepared) -> int:
     for stage in prepared.plan.stages:
         state = "done"
         if stage.artifact in missing:
-            state = f"to do, took {duration(times[stage.name])} last time" if stage.name in times else "to do"
+            state = "to do"
+            if stage.searches:
+                state = "to do; how long it takes is told nowhere"
+            elif stage.name in times:
+                state = f"to do, took {duration(times[stage.name])} last time"
         table.add_row(stage.name, ", ".join(sorted(set(stage.components.values()))), state)
     console.print(table)
     for text in _shadow_times(prepared, times):
@@ -57,11 +62,11 @@ def _shadow_times(prepared: Prepared, times: Mapping[str, float]) -> list[str]:
         left = [s for s in shadows if not prepared.store.has(s.verb, s.key)]
         if not left:
             continue
-        made = [s.name for verb in ("fit", "release") for s in prepared.plan.of(verb, release.name)]
-        seconds = sum(times.get(name, 0.0) for name in made) * len(left)
-        how_long = (
-            f"about {duration(seconds)} of one core" if seconds else "how long is known once it is trained"
-        )
+        each = seconds_of_one(prepared.plan, release.name, times)
+        first = "the first" if release.search is not None else "it"
+        how_long = f"how long is known once {first} is trained"
+        if each is not None:
+            how_long = f"about {duration(each * len(left))} of one core"
         said.append(
             f"{release.name}: {len(left)} shadow models to train, {how_long}; at most {duration(allowed)} are allowed "
             "([audit] shadow_budget), else attacks that need them are skipped."
@@ -79,5 +84,7 @@ def past_seconds(log: Path) -> dict[str, float]:
             except json.JSONDecodeError:  # a line cut short by a crash
                 continue
             if event.get("event") == "end":
-                seconds[event["stage"]] = event["seconds"]
+                seconds.pop(event["stage"], None)
+                if "seconds" in event:  # a search's are told nowhere
+                    seconds[event["stage"]] = event["seconds"]
     return seconds

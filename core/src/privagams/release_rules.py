@@ -12,7 +12,7 @@ from privagams.plugins import Registry
 def release_faults(release: ReleaseSettings, registry: Registry) -> list[str]:
     """What is wrong with one `[[releases]]` table, each fault with its path and the next step."""
     made = _drawn if release.of == "drawn" else _copies
-    return [*made(release, registry), *_protection(release)]
+    return [*made(release, registry), *_protection(release), *_searched(release)]
 
 
 def _drawn(release: ReleaseSettings, registry: Registry) -> Iterator[str]:
@@ -84,6 +84,18 @@ def _protection(release: ReleaseSettings) -> Iterator[str]:
         yield ".mechanism: missing, so nothing would protect the patients; add one, or set yardstick = true"
     if release.mechanism is not None and release.yardstick and (release.of == "drawn" or release.training):
         yield ".yardstick: a yardstick has no mechanism; remove one of the two"
+
+
+def _searched(release: ReleaseSettings) -> Iterator[str]:
+    if release.search is None:
+        return
+    if release.of == "members":
+        yield ".search: only for drawn images, whose training it repeats; leave it out for copies"
+    elif release.mechanism is None:
+        yield (
+            ".search: a release without a mechanism has no claim for a search to be part of; add a mechanism, or "
+            "leave the search out"
+        )
 
 
 def _component(registry: Registry, role: str, use: Use | None) -> Component | None:

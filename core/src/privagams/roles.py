@@ -393,7 +393,11 @@ class Attack(Protocol):
 
 
 class Metric(Protocol):
-    """Measures utility or fidelity of a release against real images of non-members."""
+    """Measures utility or fidelity of a release against real images of non-members.
+
+    A search over settings calls it too: its first figure, between images of reference patients and drawn ones, then
+    tells which training was best.
+    """
 
     better: ClassVar[Better]
     """Which way is good; the report draws and words its figures by it."""
@@ -401,7 +405,9 @@ class Metric(Protocol):
     def measure(
         self, real: Records, released: Records, world: World, rng: np.random.Generator
     ) -> Iterable[Measurement]:
-        """`real`: images of non-members; `released.table["label"]` names classes where the release has them."""
+        """`real`: images of non-members, in a search of reference patients; `released.table["label"]` names classes
+        where the release has them.
+        """
         ...
 
 

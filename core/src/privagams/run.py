@@ -24,6 +24,7 @@ from privagams.pipeline import Pipeline, delta_of
 from privagams.plan import Plan, Stage, make_plan
 from privagams.plan_words import past_seconds
 from privagams.plugins import Registry, discover
+from privagams.shadow_times import seconds_of_one
 from privagams.source import Digests, image_files, read_rows, refuse_shared_images
 from privagams.splits import MEMBER, NONMEMBER, REFERENCE, role_of
 from privagams.stages import perform
@@ -147,12 +148,14 @@ class _Run:
         )
         from privagams.ledger.budget import refuse_beyond_budget
         from privagams.reporting import write_report
+        from privagams.search_beforehand import refuse_search_by_several
 
         p, started = self.prepared, time.monotonic()
         self._describe()
         for text in warnings(p.pipeline):
             self.journal.say(f"warning: {text}", style="yellow")
         missing = p.plan.missing(p.store)
+        refuse_search_by_several(p)
         if missing:
             refuse_what_cannot_be_made(p.pipeline, p.registry)
         refuse_unprotected_learning(p)
@@ -218,9 +221,22 @@ class _Run:
     def _stages(self) -> None:
         p = self.prepared
         waiting = {s.artifact: s for s in p.plan.stages[1:] if not p.store.has(s.verb, s.key)}
+        # Searches run by themselves, after all that does not rest on them: what ran beside one, or was written down
+        # after it, would tell how long it took.
+        searches = {a: s for a, s in waiting.items() if s.searches}
+        resting: dict[str, Stage] = {}
+        for artifact, stage in waiting.items():
+            if set(stage.inputs.values()) & (set(searches) | set(resting)):
+                resting[artifact] = stage
+        first = {a: s for a, s in waiting.items() if a not in searches and a not in resting}
+        for part, jobs in ((first, self.jobs), (searches, 1), (resting, self.jobs)):
+            self._work(part, jobs)
+
+    def _work(self, waiting: dict[str, Stage], jobs: int) -> None:
+        """Perform stages that rest on nothing but each other and what is done."""
         if not waiting:
             return
-        pool = Pool(min(self.jobs, len(waiting)))
+        pool = Pool(min(jobs, len(waiting)))
         try:
             running: dict[str, Stage] = {}
             while waiting or running:
@@ -249,6 +265,8 @@ class _Run:
                 blocked = next(a for a in stage.inputs.values() if a in self.failed)
                 self.failed[artifact] = self.failed[blocked]
                 del waiting[artifact]
+            elif stage.verb == "shadow" and self._waits_for_first(stage, running):
+                continue
             elif stage.verb == "shadow" and (reason := self._too_long(stage)):
                 self.failed[artifact] = (reason, int(ExitCode.OK))
                 del waiting[artifact]
@@ -256,7 +274,7 @@ class _Run:
             elif set(stage.inputs.values()) <= done:
                 running[artifact] = waiting.pop(artifact)
                 self.started[artifact] = time.monotonic()
-                self.journal.start(stage.name)
+                self.journal.start(stage.name, timed=not stage.searches)
                 pool.submit((artifact, perform_in_child, (stage, self.prepared.context)))
 
     def _heed_selftest(self) -> None:
@@ -274,14 +292,14 @@ class _Run:
     def _too_long(self, stage: Stage) -> str:
         """Why a shadow model is not trained: all of its release would take more hours than allowed. Else empty.
 
-        Reckoned by what the release itself took, before the first shadow starts, for all or none: a part of them
-        would serve no attack.
+        Reckoned by what the release itself took, or after a search by what the first shadow took, for all that are
+        left or none: a part of them would serve no attack.
         """
         p = self.prepared
         shadows = [s for s in p.plan.of("shadow", stage.release) if not p.store.has(s.verb, s.key)]
         took = past_seconds(p.run_folder / "events.jsonl")
-        made = [s.name for verb in ("fit", "release") for s in p.plan.of(verb, stage.release)]
-        hours = sum(took.get(name, 0.0) for name in made) * len(shadows) / min(self.jobs, len(shadows)) / 3600
+        each = seconds_of_one(p.plan, stage.release, took) or 0.0
+        hours = each * len(shadows) / min(self.jobs, len(shadows)) / 3600
         allowed = p.pipeline.audit.shadow_budget
         begun = any(s.artifact in self.started for s in shadows)
         if hours <= allowed or begun:
@@ -290,6 +308,13 @@ class _Run:
             f"{len(shadows)} shadow models of {stage.release} would take about {duration(hours * 3600)}, "
             f"[audit] shadow_budget allows {duration(allowed * 3600)}; raise it, or ask for fewer shadows"
         )
+
+    def _waits_for_first(self, stage: Stage, running: Mapping[str, Stage]) -> bool:
+        """Whether nothing says how long such a shadow takes until the one that is being trained is done."""
+        beside = any(s.verb == "shadow" and s.release == stage.release for s in running.values())
+        took = past_seconds(self.prepared.run_folder / "events.jsonl") if beside else {}
+        searched = any(s.searches for s in self.prepared.plan.of("fit", stage.release))
+        return searched and beside and seconds_of_one(self.prepared.plan, stage.release, took) is None
 
     def _stop_overdue(self, pool: Pool, running: Mapping[str, Stage]) -> None:
         """End attacks that have gone on for too long, so that the others are judged."""
@@ -328,7 +353,8 @@ class _Run:
             current = " and the report is up to date" if report.is_file() else ""
             self.journal.say(f"Nothing to do: every stage is done{current}.")
         if report.is_file():
-            self.journal.say(f"Report: {report}" + (f" (after {took})" if worked else ""))
+            told = worked and self.journal.tells_times
+            self.journal.say(f"Report: {report}" + (f" (after {took})" if told else ""))
         for release in dict.fromkeys(s.release for s in self.prepared.plan.of("release")):
             self.journal.log("release", name=release)
 

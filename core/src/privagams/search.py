@@ -9,7 +9,7 @@ import os
 import secrets
 import shutil
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -63,6 +63,8 @@ class Found:
     noise_multipliers: tuple[float, ...]
     """Of each noisy stretch of any one training."""
     event: DpEvent
+    epsilon_of_one: float
+    """At which any one training was calibrated."""
 
 
 def priced_search(
@@ -78,6 +80,8 @@ def priced_search(
     folder: Path,
     account: Account,
     progress: Progress,
+    *,
+    device: str = "cpu",
 ) -> Found | None:
     """Train a secret number of models, each by settings drawn from `candidates`, and keep the one of the best score.
 
@@ -99,9 +103,9 @@ def priced_search(
     test_a_training_that_spends_more_than_planned_is_stopped, test_nothing_tells_how_many_trainings_there_were).
     """
     _clear(folder)
-    models = [make() for make in candidates]
-    _require_kind(models, mechanism, reference)
-    price = plan_search(models, search, mechanism, public_patients)
+    for make in candidates:
+        _require_kind(make(), mechanism, reference)
+    price = plan_search((make() for make in candidates), search, mechanism, public_patients)
     asked = _asked(price, len(candidates), seed, public_patients)
     if (folder / _FOUND / _CHOICE).exists():
         return _kept(folder, price, asked, account)
@@ -121,7 +125,16 @@ def priced_search(
             work = folder / f"{_TRIAL}{secrets.token_hex(8)}"
             work.mkdir()
             found = _score_of_training(
-                candidates[choice], score, members, reference, space, price, public_patients, seed, work
+                candidates[choice],
+                score,
+                members,
+                reference,
+                space,
+                price,
+                public_patients,
+                seed,
+                work,
+                device,
             )
             lost: Path | None = work
             if found > best:
@@ -150,7 +163,7 @@ class Price:
 
 
 def plan_search(
-    models: Sequence[Trained | Summarised], search: SearchSettings, mechanism: Mechanism, patients: int
+    models: Iterable[Trained | Summarised], search: SearchSettings, mechanism: Mechanism, patients: int
 ) -> Price:
     """Find the noise with which the search as a whole costs at most the mechanism's ε.
 
@@ -158,9 +171,9 @@ def plan_search(
     """
     from privagams.training.noise_plan import learning_of, noisy_stretches, plan_noise, planned_event
 
-    if not models:
-        raise StageError("search: expected at least one candidate, found none; give settings to search over")
     asked = [noisy_stretches(learning_of(model)) for model in models]
+    if not asked:
+        raise StageError("search: expected at least one candidate, found none; give settings to search over")
     if not asked[0] or any(stretches != asked[0] for stretches in asked):
         raise PluginError(
             "search: expected candidates that ask members for the same noisy sums, found none or different ones; "
@@ -168,7 +181,7 @@ def plan_search(
         )
 
     def of_one(epsilon: float) -> tuple[Mechanism, list[Dose]]:
-        one = cast("Mechanism", _WithEpsilon(mechanism, epsilon))
+        one = with_epsilon(mechanism, epsilon)
         return one, plan_noise(one, asked[0], patients)
 
     aim = _epsilon_of_one(of_one(mechanism.epsilon)[1], search, mechanism, patients)
@@ -197,24 +210,24 @@ def _epsilon_of_one(
     return accounting.epsilon([one(scale)], mechanism.delta)[0]
 
 
-def _require_kind(
-    models: Sequence[Trained | Summarised], mechanism: Mechanism, reference: Records | None
-) -> None:
+def _require_kind(model: Trained | Summarised, mechanism: Mechanism, reference: Records | None) -> None:
     """Refuse beforehand what every training would refuse after all of them were paid for."""
     from privagams.training.noise_plan import learning_of
 
-    for model in models:
-        kind = "summary" if isinstance(model, Summarised) else "gradients"
-        if mechanism.kind != kind:
-            raise PluginError(
-                f"search: expected a mechanism that protects {kind!r}, as its candidates learn, found one for "
-                f"{mechanism.kind!r}"
-            )
-        data = {part.data for part in learning_of(model) if isinstance(part, Phase)}
-        if "reference" in data and reference is None:
-            raise StageError(
-                "search: a candidate learns from reference patients, and there are none; add some"
-            )
+    kind = "summary" if isinstance(model, Summarised) else "gradients"
+    if mechanism.kind != kind:
+        raise PluginError(
+            f"search: expected a mechanism that protects {kind!r}, as its candidates learn, found one for "
+            f"{mechanism.kind!r}"
+        )
+    data = {part.data for part in learning_of(model) if isinstance(part, Phase)}
+    if "reference" in data and reference is None:
+        raise StageError("search: a candidate learns from reference patients, and there are none; add some")
+
+
+def with_epsilon(mechanism: Mechanism, epsilon: float) -> Mechanism:
+    """The same mechanism with another ε, such as that of one training of a search."""
+    return cast("Mechanism", _WithEpsilon(mechanism, epsilon))
 
 
 class _WithEpsilon:
@@ -253,6 +266,7 @@ def _score_of_training(
     patients: int,
     seed: int,
     work: Path,
+    device: str,
 ) -> float:
     """Train once in `work`; −∞ for a training that broke down, as saying so would tell of a training that lost."""
     from safetensors.torch import load_file
@@ -263,7 +277,7 @@ def _score_of_training(
     try:
         result = fit(
             make(), members, reference, space, price.mechanism, patients, seed, work, account,
-            lambda done, total, said="": None, watch=False,
+            lambda done, total, said="": None, watch=False, device=device,
         )  # fmt: skip
         fresh = make()
         fresh.load_state_dict(load_file(work / result.weights))
@@ -304,7 +318,10 @@ def _kept(folder: Path, price: Price, asked: str, account: Account) -> Found:
             f"{folder / _FOUND}: expected the result of this search, found one of other settings, or one that this "
             "account has not paid for; use another folder"
         )
-    return Found(folder / _FOUND, WEIGHTS, int(kept["choice"]), price.noise_multipliers, price.event)
+    return Found(
+        folder / _FOUND, WEIGHTS, int(kept["choice"]), price.noise_multipliers, price.event,
+        price.mechanism.epsilon,
+    )  # fmt: skip
 
 
 def _asked(price: Price, candidates: int, seed: int, patients: int) -> str:

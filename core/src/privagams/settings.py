@@ -33,6 +33,16 @@ def structure(value: Any, target: type[T]) -> T:
     return _converter().structure(value, target)
 
 
+def structure_one(value: Any, target: type, name: str) -> Any:
+    """Turn `value` into what the field `name` of `target` holds, within its bounds; raises `Faults`.
+
+    What the class asks of several fields together is not checked.
+    """
+    made = _converter().structure(value, get_type_hints(target)[name])
+    _check_bounds(attrs.fields_dict(target)[name], made)
+    return made
+
+
 def describe(target: type) -> list[tuple[str, str, str, str]]:
     """Name, type, default and doc of each field of a settings class, as text."""
     hints = get_type_hints(target)

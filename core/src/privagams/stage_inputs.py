@@ -51,9 +51,10 @@ def load_model(stage: Stage, context: Context, registry: Registry) -> Model:
             f"{folder}: expected the files that were written here, found others or none: {', '.join(damaged)}; "
             "restore them. Removing the folder trains anew, and what was paid for this training stays paid"
         )
-    model: Model = build(registry, "generators", stage.settings["generator"]).model(
-        space_of(stage, context), stage.seed
-    )
+    # What a search chose stands beside the weights, and takes the place of what was set.
+    chosen = json.loads((folder / "facts.json").read_text()).get("chosen", {})
+    generator = {**stage.settings["generator"], **chosen}
+    model: Model = build(registry, "generators", generator).model(space_of(stage, context), stage.seed)
     try:
         state = load_file(folder / "weights.safetensors")
     except SafetensorError as error:

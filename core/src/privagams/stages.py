@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +20,7 @@ from privagams.randomise import randomise
 from privagams.records import Records
 from privagams.records_store import open_records
 from privagams.roles import Mechanism, PairedMetric, Phase, Progress, Sums
+from privagams.searching import search
 from privagams.settings import to_plain
 from privagams.splits import AUXILIARY, MAIN, MEMBER, NONMEMBER, REFERENCE, check, split
 from privagams.stage_inputs import (
@@ -93,16 +94,27 @@ def _fit(
         )  # fmt: skip
         ranks = Ranks.from_environment(context.device)
         helpers = None if ranks is None else partial(ranks.lead, stage.artifact)
-    result = fit(
-        model, members, reference if len(reference) else None, space, mechanism, stage.settings["patients"],
-        stage.seed, folder, account, progress, device=context.device, helpers=helpers,
-    )  # fmt: skip
+    public = reference if len(reference) else None
+    more: Mapping[str, Any] = {}
+    if stage.searches:
+        assert mechanism is not None
+        assert account is not None
+        won = search(stage, context, registry, members, public, space, mechanism, account, folder, progress)
+        model, result, more = won.model, won.result, won.facts
+    else:
+        result = fit(
+            model, members, public, space, mechanism, stage.settings["patients"], stage.seed, folder, account,
+            progress, device=context.device, helpers=helpers,
+        )  # fmt: skip
     parts = learning_of(model)
+    # A search chose by reference patients' images: what it left tells of them as a training on them would.
+    seen = stage.searches or any(isinstance(part, Phase) and part.data == "reference" for part in parts)
     return {
         "notes": list(result.notes), "noise_multiplier": result.noise_multiplier, "steps": result.steps,
-        "reference": any(isinstance(part, Phase) and part.data == "reference" for part in parts),
+        "reference": seen,
         "members": any(asks_members(part) for part in parts),
         "noise_to_signal": _noise_to_signal(parts, mechanism, result.noise_multiplier, stage.settings["patients"]),
+        **more,
     }  # fmt: skip
 
 

@@ -88,11 +88,21 @@ def _randomising(mechanism: LocalMechanism, space: Space, images: int) -> Any:
 
 
 def _training(prepared: Prepared, stage: Stage, mechanism: Mechanism, space: Space) -> list[Any]:
+    from privagams.pipeline import combinations
+    from privagams.search import SearchSettings, plan_search
     from privagams.stage_inputs import build
     from privagams.training.noise_plan import learning_of, noisy_stretches, plan_noise
 
-    patients = stage.settings["patients"]
-    model = build(prepared.registry, "generators", stage.settings["generator"]).model(space, stage.seed)
+    patients, generator = stage.settings["patients"], stage.settings["generator"]
+    if stage.searches:
+        asked = stage.settings["search"]
+        models = (
+            build(prepared.registry, "generators", {**generator, **some}).model(space, stage.seed)
+            for some in combinations(asked["over"])
+        )
+        search = SearchSettings(asked["trials"], asked["distribution"])
+        return [plan_search(models, search, mechanism, patients).event]
+    model = build(prepared.registry, "generators", generator).model(space, stage.seed)
     doses = plan_noise(mechanism, noisy_stretches(learning_of(model)), patients)
     return [mechanism.event(dose.noise_multiplier, dose.steps, patients) for dose in doses if dose.steps]
 

@@ -185,7 +185,9 @@ class Ledger:
         if all(is_local(spending_of_json([block.cost])) for block in blocks):
             steps = f"images randomised: {max(images.values())} of each patient"
         if any(isinstance(cost, SearchCost) for block in blocks for cost in spending_of_json([block.cost])):
-            steps = "searches over trainings, each paid for as a whole"
+            # Their blocks are never closed: when would tell how long they took.
+            text = f"searches over trainings, each paid for as a whole: {len(blocks)} ({source})"
+            return Row(first.time, first.release, text, epsilon)
         lost = sum(block.checkpoint is None for block in blocks)
         text = f"{steps}, in blocks: {len(blocks)} ({source})"
         if lost:

@@ -35,6 +35,14 @@ def searched(event: DpEvent, trials: float, distribution: Distribution = "geomet
     return made
 
 
+def each_of(event: DpEvent) -> DpEvent:
+    """What any one computation of a search costs; any other event as it is."""
+    from dp_accounting.dp_event import RepeatAndSelectDpEvent
+
+    found: DpEvent = event.event if isinstance(event, RepeatAndSelectDpEvent) else event
+    return found
+
+
 def trials_of(value: object) -> float:
     """A number of trials, checked."""
     from privagams.ledger.events import EventError

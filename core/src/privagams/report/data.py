@@ -57,6 +57,28 @@ class Chosen:
 
 
 @frozen
+class Searched:
+    """A search that chose a generator's settings. How many trainings there were is a secret, and not in here."""
+
+    score: str
+    """The metric that told the best."""
+    trials: float
+    """Trainings on average."""
+    distribution: Literal["poisson", "geometric"]
+    images: int
+    """Drawn for each score."""
+    over: Mapping[str, tuple[Any, ...]]
+    """Settings, and which values of each were tried."""
+    chosen: Mapping[str, Any]
+    epsilon_of_one: float
+    """What one of its trainings costs by itself."""
+
+    @property
+    def candidates(self) -> int:
+        return math.prod(len(values) for values in self.over.values())
+
+
+@frozen
 class Curve:
     """A curve of an attack: "roc" has (false alarms, found), "rank" has (rank, share found by that rank)."""
 
@@ -238,6 +260,7 @@ class Release:
     mechanism: Chosen | None = None
     training: Chosen | None = None
     """What protects the generator's own training, where `mechanism` randomises copies."""
+    searched: Searched | None = None
     images_per_patient: int | None = None
     """Of randomised copies: how many leave of each member, a public constant."""
     attacks: tuple[AttackResult, ...] = ()
@@ -333,7 +356,8 @@ class StageTime:
     """Wall time of a stage; a cached one took none in this run."""
 
     stage: str
-    seconds: float
+    seconds: float | None
+    """None where it is told nowhere: of a search it would tell how many trainings there were."""
     cached: bool = False
 
 

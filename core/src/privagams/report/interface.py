@@ -16,6 +16,7 @@ from privagams.report.data import (
     MetricResult,
     Release,
     Report,
+    Searched,
     WorstOff,
 )
 from privagams.report.odds import claim_sentence
@@ -83,6 +84,7 @@ def _release(release: Release) -> dict[str, Any]:
         "generator": _chosen(release.generator),
         "mechanism": _chosen(release.mechanism),
         "training": _chosen(release.training),
+        "search": None if release.searched is None else _searched(release.searched),
         "images_per_patient": release.images_per_patient,
         "claims": [_claim(claim) for claim in release.claims],
         "alone": _claim(release.alone),
@@ -118,6 +120,20 @@ def _claim(claim: Claim | None) -> dict[str, Any] | None:
 
 def _chosen(chosen: Chosen | None) -> dict[str, Any] | None:
     return None if chosen is None else {"name": chosen.name, "settings": dict(chosen.settings)}
+
+
+def _searched(searched: Searched) -> dict[str, Any]:
+    return _fields(
+        searched,
+        "score",
+        "images",
+        "trials",
+        "distribution",
+        "over",
+        "candidates",
+        "chosen",
+        "epsilon_of_one",
+    )
 
 
 def _attack(result: AttackResult) -> dict[str, Any]:
