@@ -8,6 +8,7 @@ import pytest
 
 from privagams.config import check, load
 from privagams.errors import ConfigError
+from privagams.pipeline import AuditSettings
 from privagams.plugins import Registry, discover
 
 GOOD = """
@@ -130,3 +131,14 @@ def test_a_core_without_plugins_says_what_to_install(tmp_path):
         "releases[0].mechanism.use: no mechanism named 'noisy-sum'; installed: none; install privagams-dp"
         in found
     )
+
+
+@pytest.mark.parametrize(
+    ("canaries", "refused"), [(0, False), (8, True), (63, True), (64, False), (-1, True)]
+)
+def test_an_audit_of_so_few_canaries_that_chance_looks_like_a_fault_is_refused(canaries, refused):
+    if refused:
+        with pytest.raises(ValueError, match="at least 64"):
+            AuditSettings(canaries=canaries)
+    else:
+        assert AuditSettings(canaries=canaries).canaries == canaries

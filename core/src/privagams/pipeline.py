@@ -198,6 +198,18 @@ def delta_of(release: ReleaseSettings) -> float:
     return max((float(use.settings.get("delta") or 0.0) for use in uses), default=0.0)
 
 
+LEAST_CANARIES = 64
+"""The noise of an audit is told from its canaries: with 8 of them, chance looked like a fault in one run of six."""
+
+
+def _none_or_enough(_: Any, __: Any, canaries: int) -> None:
+    if canaries != 0 and canaries < LEAST_CANARIES:
+        raise ValueError(
+            f"expected 0 for no audit, or at least {LEAST_CANARIES}, found {canaries}; with fewer, chance looks like a "
+            "fault"
+        )
+
+
 @frozen
 class AuditSettings:
     """[audit]: what may be spent on finding out what a release betrays."""
@@ -214,7 +226,7 @@ class AuditSettings:
     )
     canaries: int = field(
         default=0,
-        validator=validators.ge(0),
+        validator=_none_or_enough,
         metadata={"doc": "canaries planted in one audit training per mechanism; 0 for no audit training"},
     )
 
