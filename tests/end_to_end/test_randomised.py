@@ -226,6 +226,13 @@ def test_what_was_paid_for_and_lost_altogether_is_not_made_again(again, monkeypa
         perform(stage, prepared.context, prepared.registry, quiet)
 
 
+def test_learning_from_reference_patients_that_the_split_does_not_make_is_refused_at_once(made, privagams):
+    (made / "project" / "pipeline.toml").write_text(PIPELINE.replace("reference = 0.2", ""))
+    done = privagams("run")
+    assert done.returncode == 2
+    assert "set [split] reference" in done.stderr + done.stdout
+
+
 @pytest.fixture
 def without_training(made):
     """Let the flow learn from members, past any mechanism; `yardstick` says so openly."""

@@ -64,6 +64,28 @@ def refuse_unprotected_learning(prepared: Prepared) -> None:
         raise ConfigError(problems)
 
 
+def refuse_missing_reference(prepared: Prepared) -> None:
+    """Refuse a generator that learns from reference patients where the split makes none."""
+    from privagams.roles import Phase
+    from privagams.training.noise_plan import learning_of
+
+    if prepared.pipeline.split.reference > 0:
+        return
+    problems = []
+    for index, release in enumerate(prepared.pipeline.releases):
+        stages = prepared.plan.of("fit", release.name)
+        if release.generator is None or all(prepared.store.has(s.verb, s.key) for s in stages):
+            continue
+        parts = learning_of(_model(prepared.pipeline, prepared.registry, release.generator))
+        if any(isinstance(part, Phase) and part.data == "reference" for part in parts):
+            problems.append(
+                f"releases[{index}].generator: {release.generator.name!r} learns from reference patients as set here, "
+                "expected some, found none; set [split] reference, such as 0.2, or let it learn from members alone"
+            )
+    if problems:
+        raise ConfigError(problems)
+
+
 def refuse_members_without_images(prepared: Prepared) -> None:
     """Refuse randomised copies of a data set of which some member has no usable image.
 

@@ -143,6 +143,7 @@ class _Run:
     def execute(self) -> ExitCode:
         from privagams.beforehand import (
             refuse_members_without_images,
+            refuse_missing_reference,
             refuse_unprotected_learning,
             refuse_what_cannot_be_made,
         )
@@ -158,6 +159,7 @@ class _Run:
         refuse_search_by_several(p)
         if missing:
             refuse_what_cannot_be_made(p.pipeline, p.registry)
+            refuse_missing_reference(p)
         refuse_unprotected_learning(p)
         refuse_beyond_budget(p, missing)
         if missing:

@@ -297,8 +297,8 @@ def _require_sound(parts: Sequence[Phase | Sums], job: Job) -> None:
         )
     if job.reference is None and any(phase.data == "reference" for phase in phases):
         raise StageError(
-            "generator: expected reference data for a phase that trains on it, found none; add [reference], "
-            "set `reference` in [split], or choose a generator that needs none"
+            "generator: expected reference data for a phase that trains on it, found none; set [split] reference, "
+            "such as 0.2, or choose a generator that needs none"
         )
     shares = [part.share for part in parts if asks_members(part)]
     if job.mechanism is not None and shares and (min(shares) <= 0 or sum(shares) > 1 + 1e-9):
