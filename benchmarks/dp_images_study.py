@@ -19,7 +19,12 @@ PANELS = {
     "linkage": "linkage, AUC",
     "membership": "membership, AUC",
 }
-MARKS = {"scatter": ("o", "#00577f"), "merf": ("s", "#5b6875"), "diffusion": ("^", "#b3470a")}
+MARKS = {
+    "scatter": ("o", "#00577f"),
+    "merf": ("s", "#5b6875"),
+    "diffusion": ("^", "#b3470a"),
+    "pretrained": ("D", "#6b4fa0"),
+}
 PLACES = {1.0: 0, 8.0: 1, math.inf: 2}
 
 
@@ -48,6 +53,7 @@ def points_of(report):
 
 
 def draw(reports, out):
+    plt.rcParams["svg.fonttype"] = "none"
     figure, axes = plt.subplots(len(reports), len(PANELS), figsize=(13, 3.4 * len(reports)), squeeze=False)
     for row, report in zip(axes, reports, strict=True):
         points = list(points_of(report))
@@ -56,8 +62,11 @@ def draw(reports, out):
             axis.set_title(f"{report['pipeline']}: {title}", fontsize=10)
             axis.set_xticks(list(PLACES.values()), ["ε = 1", "ε = 8", "no noise"])
             axis.set_xlim(-0.4, 2.4)
-    handles, labels = axes[0][0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="lower center", ncol=len(labels), frameon=False)
+    shown = {}
+    for axis in axes[:, 0]:
+        handles, labels = axis.get_legend_handles_labels()
+        shown |= dict(zip(labels, handles, strict=True))
+    figure.legend(shown.values(), shown, loc="lower center", ncol=len(shown), frameon=False)
     figure.tight_layout(rect=(0, 0.06, 1, 1))
     figure.savefig(out, dpi=110)
 

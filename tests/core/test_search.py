@@ -198,7 +198,7 @@ def test_a_finished_search_is_neither_run_nor_charged_again(kit):
     assert len(kit.ledger.spent("f")) == 1
 
 
-def test_a_training_that_breaks_down_or_has_no_score_counts_as_the_worst(kit):
+def test_a_training_without_a_score_counts_as_the_worst(kit):
     numbers = iter(range(10))
 
     def score(model):
@@ -209,6 +209,23 @@ def test_a_training_that_breaks_down_or_has_no_score_counts_as_the_worst(kit):
 
     assert kit.search(trials=6, score=score) is not None
     assert next(numbers) == 6
+
+
+def test_a_training_that_breaks_down_ends_the_search_and_decides_nothing(kit, monkeypatch):
+    """Whether one breaks down may hang on a member; if it merely lost, the winner would tell of it."""
+    calls = iter(range(10))
+
+    def breaks(self, batch, noise):
+        if next(calls) >= 2:
+            raise RuntimeError("a sentinel pixel")
+        return kept(self, batch, noise)
+
+    kept = Level.forward
+    monkeypatch.setattr(Level, "forward", breaks)
+    with pytest.raises(StageError, match="a sentinel pixel"):
+        kit.search(trials=6)
+    assert not (kit.folder / "found").exists()
+    assert kit.ledger.spent("f") == [kit.price.event]
 
 
 def test_the_result_of_another_search_is_refused(kit):

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import random
 import shutil
 import tomllib
 from multiprocessing.reduction import ForkingPickler
@@ -151,6 +152,23 @@ def _tiles(kit, tile, split):
     with kit.context.store.writing("tile", tile.key, {}, False) as folder:
         write_records(folder, pixels, columns)
     perform(split, kit.context, kit.registry, lambda *told: None)
+
+
+def test_scores_do_not_depend_on_each_other(kit):
+    """The price is of independent trials; a metric that draws from the global generators must not join them."""
+    drawn = []
+
+    def figure(number):
+        drawn.append(np.random.random() + torch.rand(()).item() + random.random())
+        return drawn[-1]
+
+    kit.metric.figure = figure
+    before = random.getstate(), torch.get_rng_state()
+    kit.fit()
+    assert len(drawn) == kit.trials + 1
+    assert len(set(drawn[1:])) == 1
+    assert random.getstate() == before[0]
+    assert torch.equal(torch.get_rng_state(), before[1])
 
 
 def test_a_score_sees_reference_patients_and_drawn_images_alone(kit):

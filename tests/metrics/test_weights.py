@@ -136,3 +136,11 @@ def test_a_size_that_the_network_cannot_take_is_told(tmp_path):
     ).shape == (1, net.num_features)
     with pytest.raises(ConfigError, match="leave size out"):
         build_weights(settings(path, model="test_vit", size=64))
+
+
+def test_weights_that_learnt_from_members_are_refused(resnet, tmp_path):
+    """An embedder that knows members would carry them into scores and attacks, past every claim."""
+    path = tmp_path / "own.safetensors"
+    save_file(load_file(resnet), path, {"learnt from": "members"})
+    with pytest.raises(ConfigError, match="learnt from others than members"):
+        build_weights(settings(path))

@@ -86,13 +86,13 @@ def priced_search(
     """Train a secret number of models, each by settings drawn from `candidates`, and keep the one of the best score.
 
     `candidates`: each makes an untrained model of some settings; all must ask members for the same noisy sums.
-    `score`: higher is better; it may look at the model, at what the model draws and at reference images, and must
-    not look at members' (Papernot and Steinke 2022, arXiv 2110.03620: selection is then free but for its number of
-    trials). `mechanism`: its ε is for the search as a whole. None where no training was drawn, as "poisson" may, or
-    where none could be scored.
+    `score`: higher is better; it may look at the model, at what the model draws and at reference images, must
+    not look at members', and must not depend on earlier calls (Papernot and Steinke 2022, arXiv 2110.03620: selection
+    is then free but for its number of trials). `mechanism`: its ε is for the search as a whole. None where no training
+    was drawn, as "poisson" may, or where none could be scored.
 
     A search that was cut short stays charged in full and is not made up for: `BudgetError`. A training that breaks
-    down or cannot be scored counts as the worst, without a word.
+    down ends it (`StageError`); one that cannot be scored counts as the worst, without a word.
 
     What may tell the number of trials, and so must not be published: how long the search took, what of the machine
     it used meanwhile, and anything of `folder` but `found`.
@@ -100,7 +100,8 @@ def priced_search(
     Guarantee: all of the search is in the account before its first noisy step, no training spends anything that is
     not part of it, and neither what is returned nor what is left, told or logged says how many there were or what
     became of the others (test_the_search_is_charged_whole_before_the_first_training,
-    test_a_training_that_spends_more_than_planned_is_stopped, test_nothing_tells_how_many_trainings_there_were).
+    test_a_training_that_spends_more_than_planned_is_stopped, test_nothing_tells_how_many_trainings_there_were,
+    test_a_training_that_breaks_down_ends_the_search_and_decides_nothing).
     """
     _clear(folder)
     for make in candidates:
@@ -268,25 +269,32 @@ def _score_of_training(
     work: Path,
     device: str,
 ) -> float:
-    """Train once in `work`; −∞ for a training that broke down, as saying so would tell of a training that lost."""
+    """Train once in `work`; −∞ for what cannot be scored, as saying so would tell of a training that lost.
+
+    A training that breaks down ends the search: whether it does may hang on members past the noise, and must not
+    decide who wins. What comes after it, scores included, sees noisy answers only.
+    """
     from safetensors.torch import load_file
 
     from privagams.training.train import fit
 
-    account = _OneTraining(price.each)
     try:
         result = fit(
-            make(), members, reference, space, price.mechanism, patients, seed, work, account,
+            make(), members, reference, space, price.mechanism, patients, seed, work, _OneTraining(price.each),
             lambda done, total, said="": None, watch=False, device=device,
         )  # fmt: skip
+    except BudgetError:
+        raise
+    except Exception as error:
+        raise StageError(
+            f"search: a training broke down, and the whole search with it ({error}); nothing of it is kept, and what "
+            "was reserved stays spent. Try the settings on invented images, then again under another seed or name"
+        ) from error
+    try:
         fresh = make()
         fresh.load_state_dict(load_file(work / result.weights))
         found = float(score(fresh))
-    except BudgetError:
-        raise
     except Exception:
-        if not account.spent():
-            raise  # before anything was computed from members: a fault of the settings, the same for all
         return -math.inf
     return found if math.isfinite(found) else -math.inf
 
@@ -302,14 +310,24 @@ def _keep(work: Path, folder: Path, choice: int, asked: str) -> None:
 
     partial = folder / f"{_TRIAL}found"
     partial.mkdir()
-    shutil.copyfile(work / WEIGHTS, partial / WEIGHTS)
-    (partial / _CHOICE).write_text(json.dumps({"choice": choice, "asked": asked}))
+    _write(partial / WEIGHTS, (work / WEIGHTS).read_bytes())
+    _write(partial / _CHOICE, json.dumps({"choice": choice, "asked": asked}).encode())
     os.replace(partial, folder / _FOUND)
     shutil.rmtree(work)
 
 
+def _write(path: Path, content: bytes) -> None:
+    """On disk when this returns: a power cut must not leave a paid search with an empty file."""
+    with path.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
 def _kept(folder: Path, price: Price, asked: str, account: Account) -> Found:
-    """What an earlier call found; refused where this one asks for something else, or nobody has paid for it."""
+    """What an earlier call found; refused where this one's price, seed or number of candidates differs, or nobody
+    has paid for it. That the candidates and the score are the same is the caller's to see to.
+    """
     from privagams.training.checkpoint import WEIGHTS
 
     kept = json.loads((folder / _FOUND / _CHOICE).read_text())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import random
 import shutil
 import sys
 from collections.abc import Iterator, Mapping
@@ -108,13 +109,14 @@ class Score:
     """How good a model is: a metric's first figure between what it draws and reference patients' images.
 
     Guarantee: the metric is given no image of a member or a non-member, nor an array that holds one
-    (test_a_score_sees_reference_patients_and_drawn_images_alone). What it draws with depends on public settings.
+    (test_a_score_sees_reference_patients_and_drawn_images_alone). What it draws with depends on public settings, and
+    no score on earlier ones (test_scores_do_not_depend_on_each_other): the price is of independent trials.
     """
 
     def __init__(self, stage: Stage, context: Context, registry: Registry, space: Space) -> None:
         asked = stage.settings["search"]
         self._name, self._images, self._shares = asked["score"]["use"], asked["images"], asked["shares"]
-        self._metric = build(registry, "metrics", asked["score"])
+        self._metric = partial(build, registry, "metrics", asked["score"])
         # Of no input's key: that would depend on members' images past the noise.
         self._seed = [stage.seed, stage.release, "search"]
         self._device, self._space = context.device, space
@@ -129,8 +131,9 @@ class Score:
 
         if isinstance(model, torch.nn.Module):
             model.to(self._device).eval()
-        pixels, labels = draw(model, self._images, self._shares, self._seed, lambda *_: None)
-        return self._of(pixels, labels)
+        with _own_chance():
+            pixels, labels = draw(model, self._images, self._shares, self._seed, lambda *_: None)
+            return self._of(pixels, labels)
 
     def rehearse(self) -> None:
         """Score images of pure noise, so that a metric that cannot work here is found before anything is spent."""
@@ -139,7 +142,8 @@ class Score:
         names = list(self._shares) or [""]
         labels = np.array([names[i] for i in public_labels(self._images, list(self._shares.values()))])
         try:
-            self._of(rng.integers(0, 256, shape, dtype=np.uint8), labels)
+            with _own_chance():
+                self._of(rng.integers(0, 256, shape, dtype=np.uint8), labels)
         except Exception as error:
             raise StageError(
                 f"search: expected a score by {self._name!r} between drawn images and the {len(self._real.patients)} "
@@ -150,8 +154,9 @@ class Score:
     def _of(self, pixels: np.ndarray, labels: np.ndarray) -> float:
         rng = np.random.default_rng(int(digest(self._seed), 16))
         drawn = Records(pixels, {"label": labels})
-        for figure in self._metric.measure(self._real, drawn, self._world, rng):
-            return float(figure.value if self._metric.better == "higher" else -figure.value)
+        metric = self._metric()
+        for figure in metric.measure(self._real, drawn, self._world, rng):
+            return float(figure.value if metric.better == "higher" else -figure.value)
         raise StageError(f"search: metric {self._name!r} gave no figure")
 
 
@@ -200,6 +205,23 @@ def _linked(source: Path, target: Path) -> None:
         os.link(source, target)
     except OSError:
         shutil.copyfile(source, target)
+
+
+@contextlib.contextmanager
+def _own_chance() -> Iterator[None]:
+    """Start the global random generators anew, and give them back as they were: a metric may use them."""
+    import torch
+
+    before = random.getstate(), np.random.get_state()
+    with torch.random.fork_rng():
+        random.seed(0)
+        np.random.seed(0)
+        torch.manual_seed(0)
+        try:
+            yield
+        finally:
+            random.setstate(before[0])
+            np.random.set_state(before[1])
 
 
 @contextlib.contextmanager

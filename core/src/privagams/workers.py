@@ -50,7 +50,7 @@ class Pool:
 
     def __init__(self, jobs: int) -> None:
         self._context = multiprocessing.get_context("spawn")
-        self._threads = _threads_each(jobs)
+        self._jobs = jobs
         self._workers: list[_Worker] = [self._start() for _ in range(jobs)]
 
     @property
@@ -107,7 +107,7 @@ class Pool:
         process = self._context.Process(target=_serve, args=(there, os.getpid()), daemon=False)
         # Numerical libraries read these once, when they are imported in the child.
         before = {name: os.environ.get(name) for name in (*_THREADS, *_USUAL)}
-        os.environ.update(dict.fromkeys(_THREADS, str(self._threads)))
+        os.environ.update({name: _threads_each(self._jobs, before[name]) for name in _THREADS})
         os.environ.update({name: value for name, value in _USUAL.items() if name not in os.environ})
         try:
             process.start()
@@ -121,11 +121,10 @@ class Pool:
         return _Worker(process, here)
 
 
-def _threads_each(jobs: int) -> int:
-    """An even share of the cores, or less where the user's environment says so."""
+def _threads_each(jobs: int, stated: str | None) -> str:
+    """An even share of the cores, or less where the user's environment states less."""
     fair = max(1, (os.cpu_count() or 1) // jobs)
-    stated = os.environ.get("OMP_NUM_THREADS", "")
-    return min(fair, int(stated)) if stated.isdecimal() and int(stated) else fair
+    return str(min(fair, int(stated)) if stated and stated.isdecimal() and int(stated) else fair)
 
 
 def _serve(pipe: Connection, parent: int) -> None:

@@ -12,6 +12,7 @@ import torch
 from torch.nn import functional
 
 from privagams.errors import ConfigError
+from privagams.training.job import LEARNT_FROM
 from privagams.weights_file import misfits, read_weights, require_weights_file
 from privagams_metrics.settings import WeightsSettings
 from privagams_metrics.timm_import import import_timm
@@ -20,9 +21,10 @@ from privagams_metrics.timm_import import import_timm
 class Weights:
     """A timm network without its classifier, with weights from a local file.
 
-    Guarantee: nothing is downloaded, and no file whose loading could run code is opened
+    Guarantee: nothing is downloaded, no file whose loading could run code is opened
     (test_files_that_can_run_code_are_refused_unopened,
-    test_names_that_would_fetch_or_read_elsewhere_are_refused).
+    test_names_that_would_fetch_or_read_elsewhere_are_refused), and weights that a run marked as learnt from members
+    are refused (test_weights_that_learnt_from_members_are_refused).
     """
 
     def __init__(self, settings: WeightsSettings) -> None:
@@ -75,7 +77,12 @@ def _classifiers(named: str | tuple[str, ...] | None) -> tuple[str, ...]:
 
 
 def _load(net: torch.nn.Module, path: Path, name: str, classifiers: tuple[str, ...]) -> None:
-    read, _ = read_weights(path, "weights.file")
+    read, facts = read_weights(path, "weights.file")
+    if facts.get(LEARNT_FROM) == "members":
+        raise ConfigError(
+            "weights.file: expected weights that learnt from others than members, found ones of a run that learnt from "
+            "members: features would tell of them, past every claim; take weights that learnt from public images"
+        )
     state = {key: tensor for key, tensor in read.items() if not key.startswith(classifiers or "\0")}
     told = misfits(state, net.state_dict())
     if told:
