@@ -7,10 +7,10 @@ from types import SimpleNamespace
 import pytest
 from attrs import evolve
 
-from privagams.beforehand import refuse_what_cannot_be_made
+from privagams.beforehand import refuse_two_searches, refuse_what_cannot_be_made
 from privagams.component import Component
 from privagams.config import check, set_value
-from privagams.errors import ConfigError
+from privagams.errors import ConfigError, ExitCode
 from privagams.pipeline import combinations
 from privagams.plan import make_plan
 from privagams.plugins import Offer, discover
@@ -191,6 +191,28 @@ def test_a_search_by_several_processes_is_refused(checked, registry, tmp_path, m
         refuse_search_by_several(prepared)
     prepared.store.has = lambda verb, key: True
     refuse_search_by_several(prepared)
+
+
+def test_two_searches_in_one_run_are_refused(checked, registry):
+    two = GOOD + GOOD[GOOD.index("[[releases]]") :].replace('"one"', '"two"')
+    done = set()
+    prepared = SimpleNamespace(
+        plan=make_plan(checked(two), registry, "s", "s"),
+        store=SimpleNamespace(has=lambda verb, key: f"{verb}-{key}" in done),
+    )
+    with pytest.raises(ConfigError, match=r"found 2 \(fit one, fit two\).*leave one out") as caught:
+        refuse_two_searches(prepared)
+    assert caught.value.exit_code == ExitCode.CONFIGURATION
+    done.add(prepared.plan.of("fit", "one")[0].artifact)
+    refuse_two_searches(prepared)
+
+
+def test_releases_are_numbered_as_in_the_file_beside_one_that_cannot_be_read(faults):
+    release = GOOD[GOOD.index("[[releases]]") :]
+    wrong = release.replace('"one"', '"none"').replace("images = 10", 'images = "ten"')
+    found = faults(GOOD.replace(release, wrong + release + release))
+    assert any(text.startswith("releases[0].images: ") for text in found), found
+    assert any(text.startswith("releases[2].name: 'one' is used twice") for text in found), found
 
 
 def fit_of(pipeline, registry):

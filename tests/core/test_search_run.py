@@ -1,6 +1,7 @@
 """A run with a search: when it is performed, and what journal and plan say of its length, which is nothing."""
 
 import json
+import re
 import tomllib
 from types import SimpleNamespace
 
@@ -9,10 +10,12 @@ from rich.console import Console
 
 from privagams import journal as journals
 from privagams import run as running
+from privagams.approval import _decision
 from privagams.config import check
+from privagams.decisions import written_at
 from privagams.journal import Journal
 from privagams.plan import make_plan
-from privagams.plan_words import past_seconds
+from privagams.plan_words import past_ends, past_seconds
 from privagams.plugins import discover
 from privagams.shadow_times import seconds_of_one
 from privagams.workers import Message
@@ -101,17 +104,21 @@ def test_the_log_does_not_tell_how_long_a_search_took(tmp_path, clock):
             clock.now += 7
             journal.progress("after", 1, 3)
             journal.end("after")
+            assert journal.seconds == {"before": 2.0, "after": 7.0}
         file.close()
         lines = [json.loads(line) for line in (folder / "events.jsonl").read_text().splitlines()]
         for line in lines[:2]:
             assert line.pop("time")
         left.append((lines, (folder / "said.txt").read_text()))
-        assert past_seconds(folder / "events.jsonl") == {"before": 2.0, "after": 7.0}
+        assert past_seconds(folder / "events.jsonl") == {"before": 2.0}
+        assert past_ends(folder / "events.jsonl") == {"before": 2.0, "fit": None, "after": None}
     assert left[0] == left[1]
     lines, said = left[0]
-    assert not any("time" in line for line in lines[2:])
-    assert lines[2:4] == [{"event": "start", "stage": "fit"}, {"event": "end", "stage": "fit"}]
+    # No times and no seconds; nor lines of progress, of which there would be one every few seconds.
+    assert lines[2:] == [{"event": e, "stage": s} for s in ("fit", "after") for e in ("start", "end")]
+    assert "before: done in 2.0 s\n" in said
     assert "fit: done\n" in said
+    assert "after: done\n" in said
     assert "cut short" in said
 
 
@@ -197,6 +204,49 @@ def test_shadows_within_what_is_allowed_are_all_trained(plan, performed):
     seen = performed(lambda stage: 1800.0 if stage.verb == "shadow" else 1e6 if stage.searches else 1.0, 1.0)
     assert sum(name.startswith("shadow") and "searched" in name for name in seen.order) == 4
     assert not seen.run.failed
+
+
+def test_no_shadow_is_trained_after_a_search_where_none_is_allowed(plan, performed):
+    seen = performed(lambda stage: 1.0, 0.0)
+    assert not any(name.startswith("shadow") for name in seen.order)
+    assert {text for text, _ in seen.run.failed.values()} == {
+        "[audit] shadow_budget allows no shadow models; raise it to train them"
+    }
+
+
+def test_a_search_that_is_interrupted_is_said_to_be_lost(tmp_path, monkeypatch, capsys):
+    from privagams.cli import cli
+    from privagams.errors import ExitCode
+
+    for searching in (True, False):
+
+        def interrupted(prepared, journal, jobs, searching=searching):
+            journal.start("fit one", timed=False)
+            if not searching:
+                journal.end("fit one")
+            raise KeyboardInterrupt
+
+        prepared = SimpleNamespace(run_folder=tmp_path)
+        monkeypatch.setattr("privagams.cli._prepare", lambda *given, found=prepared: found)
+        monkeypatch.setattr("privagams.cli.evolve", lambda thing, **_: thing)
+        monkeypatch.setattr(running, "run", interrupted)
+        assert cli.main(["run", "p.toml"]) == ExitCode.INTERRUPTED
+        said = capsys.readouterr().err
+        assert "Finished stages are kept" in said
+        assert (
+            "fit one was searching: what it reserved stays paid for, and the search is lost" in said
+        ) == searching
+        assert ("goes on from here" in said) != searching
+
+
+def test_with_a_search_decisions_and_reports_bear_the_day_alone(plan):
+    from attrs import evolve
+
+    plain = evolve(plan.pipeline, releases=[r for r in plan.pipeline.releases if r.search is None])
+    assert re.fullmatch(r"\d{4}-\d\d-\d\d", written_at(plan.pipeline))
+    assert re.fullmatch(r"\d{4}-\d\d-\d\d \d\d:\d\d UTC", written_at(plain))
+    prepared = SimpleNamespace(pipeline=plan.pipeline)
+    assert _decision(prepared, "searched", "a", "refused", "the gate", "").when == written_at(plan.pipeline)
 
 
 def test_how_long_shadows_take_is_not_reckoned_from_a_search(plan):

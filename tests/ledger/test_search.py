@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 
 import dp_accounting as dp
 import numpy as np
@@ -11,6 +12,7 @@ from scipy.special import gammaln, logsumexp
 
 from privagams.ledger.accounting import calibrate, claim, epsilon, replace_one
 from privagams.ledger.books import worst_off
+from privagams.ledger.chain import read_chain
 from privagams.ledger.events import (
     EventError,
     NoisySumCost,
@@ -24,7 +26,7 @@ from privagams.ledger.events import (
     spending,
 )
 from privagams.ledger.ledger import Ledger
-from privagams.ledger.search_event import searched
+from privagams.ledger.search_event import holds_search, searched
 
 DELTA = 1e-5
 ORDERS = np.array([*range(2, 128), 160, 192, 256, 384, 512, 1024, 2048], dtype=float)
@@ -211,3 +213,25 @@ def test_the_ledger_keeps_a_search_whole(tmp_path, patients, limit):
     assert ledger.spent("f") == [event]
     assert ledger.total(DELTA).epsilon == price
     assert ledger.summary(DELTA)[0].epsilon == price
+
+
+def test_from_a_search_on_the_ledger_holds_days(tmp_path, patients, limit):
+    ledger = Ledger(tmp_path / "home" / "set")
+    noise, search = dp.GaussianDpEvent(30.0), searched(dp.GaussianDpEvent(30.0), 2)
+    for fit, event in (("before", noise), ("search", search), ("after", noise)):
+        account = ledger.account(
+            run="r", release=fit, fit=fit, patients=patients, budget=limit(9.0, DELTA), run_folder=tmp_path / "run"
+        )  # fmt: skip
+        account.plan(event)
+        account.reserve(event, 1)
+    ledger.record_refusal(run="r", release="search", who="the gate", report="", run_folder=None)
+    day, hour = r"\d{4}-\d\d-\d\d", r"T\d\d:\d\d:\d\d\+00:00"
+    records = read_chain(ledger.path).records
+    assert [record["kind"] for record in records] == ["open", "patients", *["reserve"] * 3, "refuse"]
+    for record in records[:3]:
+        assert re.fullmatch(day + hour, record["time"])
+    for record in records[3:]:
+        assert re.fullmatch(day, record["time"])
+    assert [row.release for row in ledger.summary(DELTA)] == ["before", "search", "after", "search"]
+    assert holds_search(event_to_json(dp.ComposedDpEvent([noise, dp.SelfComposedDpEvent(search, 2)])))
+    assert not holds_search(event_to_json(dp.ComposedDpEvent([noise, sampled(0.1, 30.0, 2)])))

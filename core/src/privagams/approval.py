@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import json
 import shutil
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from privagams.decisions import Decision, add_decision, decision_on
+from privagams.decisions import Decision, add_decision, decision_on, written_at
 from privagams.errors import BudgetError, ConfigError, StageError
 from privagams.ledger.ledger import Ledger
 from privagams.pipeline import ReleaseSettings
@@ -59,7 +58,7 @@ def approve_release(prepared: Prepared, name: str, who: str, outbox: Path, unpro
     ledger.record_approval(
         run=prepared.pipeline.name, release=name, who=who, report=report, run_folder=prepared.run_folder
     )
-    add_decision(prepared.run_folder, _decision(name, artifact, "approved", who, report))
+    add_decision(prepared.run_folder, _decision(prepared, name, artifact, "approved", who, report))
     return copy_out(prepared, release, target)
 
 
@@ -77,7 +76,7 @@ def record_refusal(prepared: Prepared, name: str, who: str, artifact: str, repor
     Ledger(prepared.home.folder).record_refusal(
         run=prepared.pipeline.name, release=name, who=who, report=report, run_folder=prepared.run_folder
     )
-    add_decision(prepared.run_folder, _decision(name, artifact, "refused", who, report))
+    add_decision(prepared.run_folder, _decision(prepared, name, artifact, "refused", who, report))
 
 
 def purge_run(run_folder: Path) -> int:
@@ -175,6 +174,11 @@ def uses_reference(prepared: Prepared, release: ReleaseSettings) -> bool:
 
 
 def _decision(
-    name: str, artifact: str, decision: Literal["approved", "refused"], who: str, report: str
+    prepared: Prepared,
+    name: str,
+    artifact: str,
+    decision: Literal["approved", "refused"],
+    who: str,
+    report: str,
 ) -> Decision:
-    return Decision(name, artifact, decision, who, datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"), report)
+    return Decision(name, artifact, decision, who, written_at(prepared.pipeline), report)

@@ -6,14 +6,13 @@ import json
 import platform
 import shlex
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from attrs import evolve, frozen
 
 from privagams.approval import uses_reference
-from privagams.decisions import decision_on
+from privagams.decisions import decision_on, written_at
 from privagams.errors import ExitCode, LedgerError, PluginError
 from privagams.evidence import Measurement
 from privagams.failures import headline
@@ -28,7 +27,7 @@ from privagams.ledger.ledger import Ledger
 from privagams.ledger.search_event import each_of
 from privagams.pipeline import ReleaseSettings, delta_of
 from privagams.plan import Stage
-from privagams.plan_words import past_seconds
+from privagams.plan_words import past_ends
 from privagams.remarks import best_of_words, gate_word, needed_patients, notes_on
 from privagams.report import data
 from privagams.report.odds import delta_warning
@@ -63,7 +62,7 @@ class Assembly:
         self.records = records_of(prepared.plan.of("split")[0], prepared.context)
         self.judging = Judging(prepared, self.split, self._reason)
         self.warnings: list[str] = []
-        self.seconds = past_seconds(prepared.run_folder / "events.jsonl")
+        self.seconds = past_ends(prepared.run_folder / "events.jsonl")
         self.delta = prepared.pipeline.budget.delta if prepared.pipeline.budget else 0.0
 
     def report(self) -> Made:
@@ -129,8 +128,7 @@ class Assembly:
 
     def _created(self) -> str:
         """When it is made: with a search in it the day alone, as the hour would bound how long that took."""
-        searched = any(release.search is not None for release in self.p.pipeline.releases)
-        return datetime.now(UTC).strftime("%Y-%m-%d" if searched else "%Y-%m-%d %H:%M UTC")
+        return written_at(self.p.pipeline)
 
     def _complete(self, release: ReleaseSettings) -> bool:
         stages = [s for s in self.p.plan.stages if s.release == release.name and s.verb in ("fit", "release")]
@@ -380,7 +378,7 @@ class Assembly:
         found.pop("platform")  # stated apart
         stages = tuple(
             data.StageTime(s.name, None)
-            if s.searches
+            if s.searches or self.seconds.get(s.name, 0.0) is None
             else data.StageTime(s.name, self.seconds.get(s.name, 0.0), s.name not in self.seconds)
             for s in self.p.plan.stages
         )

@@ -64,6 +64,21 @@ def refuse_unprotected_learning(prepared: Prepared) -> None:
         raise ConfigError(problems)
 
 
+def refuse_two_searches(prepared: Prepared) -> None:
+    """Refuse a run with more than one search to do.
+
+    Guarantee: no search begins where another one ends, as the ledger's record of its beginning would then tell
+    how long the other took (test_two_searches_in_one_run_are_refused).
+    """
+    left = [stage.name for stage in prepared.plan.missing(prepared.store) if stage.searches]
+    if len(left) > 1:
+        raise ConfigError(
+            f"releases: expected at most one search to do in a run, found {len(left)} ({', '.join(left)}): the second "
+            "would begin when the first ends, which tells how long that took. Run them by themselves, on different "
+            "days: leave one out until the other is done, or name another file"
+        )
+
+
 def refuse_missing_reference(prepared: Prepared) -> None:
     """Refuse a generator that learns from reference patients where the split makes none."""
     from privagams.roles import Phase

@@ -35,8 +35,13 @@ class _Group(click.Group):
             return int(error.exit_code)
         except click.exceptions.Exit as error:
             return error.exit_code
-        except (click.Abort, KeyboardInterrupt):
-            click.echo("Interrupted. Finished stages are kept; the same command goes on from here.", err=True)
+        except (click.Abort, KeyboardInterrupt) as error:
+            # click puts an Abort in place of what was raised.
+            lost = [note for one in (error, error.__cause__) for note in getattr(one, "__notes__", ())]
+            kept = ["Finished stages are kept; the same command goes on from here."]
+            if lost:
+                kept = ["Finished stages are kept."]
+            click.echo(" ".join(["Interrupted.", *lost, *kept]), err=True)
             return int(ExitCode.INTERRUPTED)
         except click.ClickException as error:
             error.show()

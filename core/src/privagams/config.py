@@ -98,7 +98,7 @@ class _Checker:
         made = {k: v for k, v in tables.items() if v is not None}
         made.setdefault("split", SplitSettings())
         pipeline = Pipeline(
-            name=name, seed=seed, source=source, releases=releases, attacks=attacks, metrics=metrics,
+            name=name, seed=seed, source=source, releases=list(releases.values()), attacks=attacks, metrics=metrics,
             folder=self.folder, **made,
         )  # fmt: skip
         return attrs.evolve(pipeline, resolved=_resolved(pipeline))
@@ -188,15 +188,16 @@ class _Checker:
             return str((self.folder / value).resolve())
         return value
 
-    def _releases(self) -> list[ReleaseSettings]:
+    def _releases(self) -> dict[int, ReleaseSettings]:
+        """Those that could be read, by their place in the file."""
         items = self.document.get("releases", [])
         if not isinstance(items, list):
             self.problems.append("releases: expected tables, each [[releases]]")
-            return []
-        made = [self._release(f"releases[{i}]", item) for i, item in enumerate(items)]
-        releases = [release for release in made if release is not None]
+            return {}
+        made = {i: self._release(f"releases[{i}]", item) for i, item in enumerate(items)}
+        releases = {i: release for i, release in made.items() if release is not None}
         seen: set[str] = set()
-        for index, release in enumerate(releases):
+        for index, release in releases.items():
             if release.name in seen:
                 self.problems.append(f"releases[{index}].name: {release.name!r} is used twice; rename one")
             seen.add(release.name)
@@ -240,8 +241,8 @@ class _Checker:
         self.problems += [f"{path}.search.over{inner}: {text}" for inner, text in faults]
         return attrs.evolve(release, search=attrs.evolve(search, score=score, over=over))
 
-    def _together(self, releases: list[ReleaseSettings], tables: Mapping[str, Any]) -> None:
-        if tables["budget"] is None and any(r.mechanism for r in releases):
+    def _together(self, releases: Mapping[int, ReleaseSettings], tables: Mapping[str, Any]) -> None:
+        if tables["budget"] is None and any(r.mechanism for r in releases.values()):
             self.problems.append(
                 "budget: required when a release has a mechanism; add [budget] with epsilon and delta, "
                 "the most this data set may ever spend"
@@ -250,7 +251,7 @@ class _Checker:
             self.problems += [
                 f"split.reference: required by releases[{index}].search, which compares what it draws with reference "
                 "patients' images; set a share, such as 0.2"
-                for index, release in enumerate(releases)
+                for index, release in releases.items()
                 if release.search is not None
             ]
         for name in tables["public"].classes:

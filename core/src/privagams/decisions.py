@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
 
 from attrs import asdict, frozen
+
+from privagams.pipeline import Pipeline
 
 _NAME = "decisions.jsonl"
 
@@ -23,6 +26,16 @@ class Decision:
     when: str
     report: str
     """SHA-256 of the report.html upon which it was taken."""
+
+
+def written_at(pipeline: Pipeline) -> str:
+    """When something is decided or written: with a search in the pipeline the day alone.
+
+    Guarantee: no decision or report of such a pipeline bears an hour, which would bound how long the search took
+    (test_with_a_search_decisions_and_reports_bear_the_day_alone).
+    """
+    searched = any(release.search is not None for release in pipeline.releases)
+    return datetime.now(UTC).strftime("%Y-%m-%d" if searched else "%Y-%m-%d %H:%M UTC")
 
 
 def decisions(run_folder: Path) -> list[Decision]:

@@ -39,6 +39,10 @@ class Journal:
         self._spoken: dict[str, float] = {}
         self._logged: dict[str, float] = {}
         self._untimed: set[str] = set()
+        self.seconds: dict[str, float] = {}
+        """How long stages took, but for searches; of those that ended since one began it stands here alone."""
+        self.searching = ""
+        """The search that is running."""
 
     @property
     def tells_times(self) -> bool:
@@ -66,11 +70,12 @@ class Journal:
     def start(self, stage: str, timed: bool = True) -> None:
         """Note that a stage begins; of one that is not `timed`, how long it takes is told nowhere.
 
-        Guarantee: from its start on no line holds a time, and of the stage itself there is nothing but that it
-        began and how it ended (test_the_log_does_not_tell_how_long_a_search_took).
+        Guarantee: from its start on no line holds a time or a length of time, and of any stage there is nothing but
+        that it began and how it ended (test_the_log_does_not_tell_how_long_a_search_took).
         """
         if not timed:
             self._untimed.add(stage)
+            self.searching = stage
             self.say(
                 f"{stage}: a search; how far it is and how long it takes is not told, as that would tell how many "
                 "trainings there were. Do not stop it: cut short, it stays paid for and is not run again"
@@ -85,7 +90,8 @@ class Journal:
         if stage in self._untimed:
             return
         now = time.monotonic()
-        if now - self._logged[stage] >= _LOG_SECONDS:
+        # As they come every few seconds, their number would tell how long the stage takes.
+        if self.tells_times and now - self._logged[stage] >= _LOG_SECONDS:
             self._logged[stage] = now
             self.log("progress", stage=stage, done=done, total=total)
         if self._bars is not None:
@@ -101,10 +107,11 @@ class Journal:
 
     def end(self, stage: str) -> None:
         seconds = time.monotonic() - self._started[stage]
-        timed = stage not in self._untimed
-        self.log("end", stage=stage, **({"seconds": round(seconds, 1)} if timed else {}))
+        if stage not in self._untimed:
+            self.seconds[stage] = seconds
+        self.log("end", stage=stage, **({"seconds": round(seconds, 1)} if self.tells_times else {}))
         self._drop(stage)
-        self.say(f"{stage}: done" + (f" in {duration(seconds)}" if timed else ""))
+        self.say(f"{stage}: done" + (f" in {duration(seconds)}" if self.tells_times else ""))
 
     def fail(self, stage: str, reason: str) -> None:
         self.log("failed", stage=stage, reason=headline(reason))
@@ -112,6 +119,8 @@ class Journal:
         self.say(f"{stage}: failed: {reason}", style="red")
 
     def _drop(self, stage: str) -> None:
+        if stage == self.searching:
+            self.searching = ""
         if self._bars is not None and stage in self._tasks:
             self._bars.remove_task(self._tasks.pop(stage))
 

@@ -217,7 +217,10 @@ class AuditSettings:
     shadow_budget: float = field(
         default=1.0,
         validator=validators.ge(0),
-        metadata={"doc": "longest time for one release's shadow models, hours; else they are skipped"},
+        metadata={
+            "doc": "longest time for one release's shadow models, hours; else they are skipped. After a search the "
+            "first is trained to tell how long they take, unless this is 0"
+        },
     )
     attack_minutes: float = field(
         default=60.0,

@@ -75,8 +75,13 @@ def _shadow_times(prepared: Prepared, times: Mapping[str, float]) -> list[str]:
 
 
 def past_seconds(log: Path) -> dict[str, float]:
-    """How long each stage took when it last ended."""
-    seconds: dict[str, float] = {}
+    """How long each stage took when it last ended, where the log tells it."""
+    return {stage: seconds for stage, seconds in past_ends(log).items() if seconds is not None}
+
+
+def past_ends(log: Path) -> dict[str, float | None]:
+    """The stages that ended, each with how long it took; None from the start of a search on."""
+    seconds: dict[str, float | None] = {}
     if log.is_file():
         for line in log.read_text(encoding="utf-8").splitlines():
             try:
@@ -84,7 +89,5 @@ def past_seconds(log: Path) -> dict[str, float]:
             except json.JSONDecodeError:  # a line cut short by a crash
                 continue
             if event.get("event") == "end":
-                seconds.pop(event["stage"], None)
-                if "seconds" in event:  # a search's are told nowhere
-                    seconds[event["stage"]] = event["seconds"]
+                seconds[event["stage"]] = event.get("seconds")
     return seconds

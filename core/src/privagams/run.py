@@ -144,6 +144,7 @@ class _Run:
         from privagams.beforehand import (
             refuse_members_without_images,
             refuse_missing_reference,
+            refuse_two_searches,
             refuse_unprotected_learning,
             refuse_what_cannot_be_made,
         )
@@ -157,6 +158,7 @@ class _Run:
             self.journal.say(f"warning: {text}", style="yellow")
         missing = p.plan.missing(p.store)
         refuse_search_by_several(p)
+        refuse_two_searches(p)
         if missing:
             refuse_what_cannot_be_made(p.pipeline, p.registry)
             refuse_missing_reference(p)
@@ -299,7 +301,9 @@ class _Run:
         """
         p = self.prepared
         shadows = [s for s in p.plan.of("shadow", stage.release) if not p.store.has(s.verb, s.key)]
-        took = past_seconds(p.run_folder / "events.jsonl")
+        if p.pipeline.audit.shadow_budget == 0:
+            return "[audit] shadow_budget allows no shadow models; raise it to train them"
+        took = self._took()
         each = seconds_of_one(p.plan, stage.release, took) or 0.0
         hours = each * len(shadows) / min(self.jobs, len(shadows)) / 3600
         allowed = p.pipeline.audit.shadow_budget
@@ -314,9 +318,13 @@ class _Run:
     def _waits_for_first(self, stage: Stage, running: Mapping[str, Stage]) -> bool:
         """Whether nothing says how long such a shadow takes until the one that is being trained is done."""
         beside = any(s.verb == "shadow" and s.release == stage.release for s in running.values())
-        took = past_seconds(self.prepared.run_folder / "events.jsonl") if beside else {}
+        took = self._took() if beside else {}
         searched = any(s.searches for s in self.prepared.plan.of("fit", stage.release))
         return searched and beside and seconds_of_one(self.prepared.plan, stage.release, took) is None
+
+    def _took(self) -> dict[str, float]:
+        """Seconds by stage; those since a search began are known here and written down nowhere."""
+        return past_seconds(self.prepared.run_folder / "events.jsonl") | self.journal.seconds
 
     def _stop_overdue(self, pool: Pool, running: Mapping[str, Stage]) -> None:
         """End attacks that have gone on for too long, so that the others are judged."""
@@ -407,5 +415,10 @@ def run_with_journal(prepared: Prepared, jobs: int) -> ExitCode:
         try:
             return run(prepared, journal, jobs)
         except BaseException as error:
+            if journal.searching:
+                error.add_note(
+                    f"{journal.searching} was searching: what it reserved stays paid for, and the search is lost; the "
+                    "ledger says whether it had come so far."
+                )
             journal.log("stopped", reason=type(error).__name__)
             raise

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import attrs
+from attrs import evolve
 
 from privagams.component import Use
 from privagams.pipeline import ReleaseSettings
@@ -36,10 +37,13 @@ def shown_search(
         name: tuple(_named(generator, {name: value}, registry)[name] for value in values)
         for name, values in asked.over.items()
     }
-    return data.Searched(
+    found = data.Searched(
         asked.score.name, asked.trials, asked.distribution, asked.images, over,
         _named(generator, facts["chosen"], registry), facts["epsilon_of_one"],
     )  # fmt: skip
+    tried = {name: (value,) for name, value in generator.settings.items()} | dict(asked.over)
+    unchosen = search_sentences(evolve(found, chosen=None))
+    return evolve(found, notes_without_choice=(*_started(generator, tried, registry), *unchosen))
 
 
 def remarks_on_training(
@@ -48,14 +52,25 @@ def remarks_on_training(
     """What must be said to everybody of how a generator came to its weights."""
     if release.generator is None:
         return ()
-    settings = _as_trained(release.generator, facts)
-    started = [
-        f"Its training started from the weights in {Path(settings[name]).name}, which count as public on the word of "
-        "whoever set this up: of the people they learnt from this claim says nothing."
-        for name in _files(release.generator, settings, registry)
-    ]
+    settings = {name: (value,) for name, value in _as_trained(release.generator, facts).items()}
     searched = shown_search(release, facts, registry)
-    return (*started, *(search_sentences(searched) if searched else ()))
+    return (
+        *_started(release.generator, settings, registry),
+        *(search_sentences(searched) if searched else ()),
+    )
+
+
+def _started(generator: Use, tried: Mapping[str, Sequence[Any]], registry: Registry) -> tuple[str, ...]:
+    """What weights the training started from, or one of which where more than one value of a setting was tried."""
+    found = []
+    for name in _files(generator, tried, registry):
+        names = " or ".join(dict.fromkeys(Path(value).name for value in tried[name] if value))
+        if names:
+            found.append(
+                f"Its training started from the weights in {names}, which count as public on the word of whoever set "
+                "this up: of the people they learnt from this claim says nothing."
+            )
+    return tuple(found)
 
 
 def _as_trained(generator: Use, facts: Mapping[str, Any]) -> dict[str, Any]:

@@ -169,7 +169,8 @@ class Ledger:
             fits.setdefault((block.run, block.release, block.fit), []).append(block)
         rows = [self._row(books, blocks, delta) for blocks in fits.values()]
         rows += [Row(note["time"], note.get("release", ""), _in_words(note)) for note in books.notes]
-        return sorted(rows, key=lambda row: row.time)
+        # Days without an hour come from a search on, so after all hours of the same day.
+        return sorted(rows, key=lambda row: row.time.ljust(11, "~"))
 
     def _row(self, books: Books, blocks: Sequence[Block], delta: float) -> Row:
         first = blocks[0]

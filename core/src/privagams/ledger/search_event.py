@@ -43,6 +43,12 @@ def each_of(event: DpEvent) -> DpEvent:
     return found
 
 
+def holds_search(cost: Mapping[str, Any]) -> bool:
+    """Whether an event, as the ledger writes it, is a search or has one in it."""
+    inner = [*cost.get("events", ()), *([cost["event"]] if "event" in cost else [])]
+    return cost["type"] == "search" or any(holds_search(part) for part in inner)
+
+
 def trials_of(value: object) -> float:
     """A number of trials, checked."""
     from privagams.ledger.events import EventError

@@ -16,6 +16,7 @@ from privagams.errors import LedgerError
 from privagams.ledger.books import API, Books, patients_digest, read_books
 from privagams.ledger.chain import Chain, append_records, locked, read_chain
 from privagams.ledger.heads import known_heads, remember, require_extension
+from privagams.ledger.search_event import holds_search
 
 _PSEUDONYM = re.compile(rf"[0-9a-f]{{{home.PSEUDONYM_DIGITS}}}")
 
@@ -46,9 +47,16 @@ class Session:
     def append(self, record: Mapping[str, Any], patients: Set[str] = frozenset()) -> tuple[int, str]:
         """Write `record` after what it needs; on disk, heads included, when this returns.
 
-        Returns the record's number and time.
+        Returns the record's number and time: once there has been a search the day alone.
+
+        Guarantee: no record bounds how long a search took to less than days, of whichever run it is
+        (test_from_a_search_on_the_ledger_holds_days).
         """
-        now = datetime.now(UTC).isoformat(timespec="seconds")
+        moment = datetime.now(UTC)
+        blocks = self.books.blocks if self.books else ()
+        costs = [*(block.cost for block in blocks), record.get("event", {})]
+        searched = any(holds_search(cost) for cost in costs if cost)
+        now = moment.strftime("%Y-%m-%d") if searched else moment.isoformat(timespec="seconds")
         stamped = [{**entry, "time": now} for entry in (*self._preface(patients), record)]
         head = append_records(self.folder / home.LEDGER_FILE, self.chain, stamped)
         remember(self.folder, self.run_folder, head)

@@ -69,9 +69,12 @@ class Searched:
     """Drawn for each score."""
     over: Mapping[str, tuple[Any, ...]]
     """Settings, and which values of each were tried."""
-    chosen: Mapping[str, Any]
+    chosen: Mapping[str, Any] | None
+    """None on public pages until the release is approved."""
     epsilon_of_one: float
     """What one of its trainings costs by itself."""
+    notes_without_choice: tuple[str, ...] = ()
+    """What the world is told instead of `public_notes` of a release that was not let go."""
 
     @property
     def candidates(self) -> int:
@@ -357,7 +360,7 @@ class StageTime:
 
     stage: str
     seconds: float | None
-    """None where it is told nowhere: of a search it would tell how many trainings there were."""
+    """None where it is told nowhere: of a search, and of what came after it in the same run."""
     cached: bool = False
 
 

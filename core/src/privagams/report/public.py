@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from attrs import evolve
 
 from privagams.report.data import (
@@ -21,8 +23,9 @@ def for_public(report: Report, include_figures_from_members: bool = False) -> Re
 
     Guarantee: public pages are made from what this returns, so they cannot show what is not in it. Figures
     computed from members stay only when asked for; examples only of an approved release whose claims all
-    promise something; the worst-off, failures, hashes, timings and reasons never. The tests in
-    `test_public.py` fail without it.
+    promise something; what a search chose only of an approved release; the worst-off, failures, hashes,
+    timings and reasons never. The tests in `test_public.py` and
+    test_what_a_search_chose_is_public_only_once_the_release_is_approved fail without it.
     """
     keep = include_figures_from_members
     return evolve(
@@ -54,7 +57,23 @@ def _release(release: Release, keep: bool) -> Release:
         course=None,
         notes=(),
         approval=None,
+        **_unchosen(release),
     )
+
+
+def _unchosen(release: Release) -> dict[str, Any]:
+    """What replaces all that tells which candidate won a search, until the release is let go."""
+    searched, generator = release.searched, release.generator
+    if searched is None or release.status == "approved":
+        return {}
+    if generator is not None:
+        asked = {name: value for name, value in generator.settings.items() if name not in searched.over}
+        generator = evolve(generator, settings=asked)
+    return {
+        "generator": generator,
+        "searched": evolve(searched, chosen=None),
+        "public_notes": searched.notes_without_choice,
+    }
 
 
 def _status(release: Release) -> Status:

@@ -21,15 +21,16 @@ def search_sentences(searched: Searched) -> tuple[str, ...]:
         f"{name} out of {', '.join(_shown(value) for value in values)}"
         for name, values in searched.over.items()
     )
-    chosen = ", ".join(f"{name} = {_shown(value)}" for name, value in searched.chosen.items())
+    chosen = ", ".join(f"{name} = {_shown(value)}" for name, value in (searched.chosen or {}).items())
+    which = f": {chosen}" if chosen else ", which are told once it is approved"
     often = NUMBERS[searched.distribution].format(trials=searched.trials)
     return (
-        f"A search chose its settings: {chosen}. It trained again and again ({often}), each time with one of "
+        f"A search chose its settings{which}. It trained again and again ({often}), each time with one of "
         f"{searched.candidates} candidates ({tried}) drawn by chance, and kept the training with the best "
         f"{searched.score} between {searched.images} drawn images and images of reference patients; no image of a "
         "member was compared.",
         "The claim is for this search as a whole, as its ledger entry is. It holds as long as nobody learns how many "
-        "trainings there were: that number, and how long the search took, are told nowhere and must not be passed on. "
+        "trainings there were: no report tells that number or how long the search took; neither must be passed on. "
         "The figure for replacing a patient was not computed: none is known for a search.",
         f"One of its trainings by itself costs ε = {epsilon(searched.epsilon_of_one)}. Where shadow models or an audit "
         "of the mechanism were asked for, they trained once, with the chosen settings and at the noise of one such "
