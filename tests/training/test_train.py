@@ -185,7 +185,7 @@ def test_a_reference_phase_costs_nothing_and_members_come_after_it(private, kit)
 
 def test_a_reference_phase_without_reference_is_a_clear_error(private, kit):
     model = kit.TinyModel(private.space, 1, data="reference")
-    with pytest.raises(StageError, match=r"add \[reference\]"):
+    with pytest.raises(StageError, match=r"set \[split\] reference"):
         private.run(model=model)
 
 
