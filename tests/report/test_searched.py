@@ -97,6 +97,17 @@ def test_what_a_search_chose_is_public_only_once_the_release_is_approved(searche
     assert sentence in steward_page(report)
 
 
+@pytest.mark.parametrize("status", ["approved", "waiting for approval"])
+def test_an_audit_of_chosen_settings_is_public_only_once_the_release_is_approved(searched, status):
+    *others, last = searched.releases
+    audit = evolve(next(a for r in searched.releases for a in r.attacks if a.measurements), private=False)
+    report = evolve(searched, releases=(*others, evolve(last, status=status, attacks=(audit,))))
+    shown = for_public(report).releases[-1].attacks[0].measurements
+    assert shown == (audit.measurements if status == "approved" else ())
+    unsearched = evolve(report.releases[-1], searched=None)
+    assert for_public(evolve(report, releases=(unsearched,))).releases[0].attacks[0].measurements
+
+
 @pytest.fixture
 def diffusion():
     def of(**more):

@@ -25,7 +25,8 @@ def for_public(report: Report, include_figures_from_members: bool = False) -> Re
     computed from members stay only when asked for; examples only of an approved release whose claims all
     promise something; what a search chose only of an approved release; the worst-off, failures, hashes,
     timings and reasons never. The tests in `test_public.py` and
-    test_what_a_search_chose_is_public_only_once_the_release_is_approved fail without it.
+    test_what_a_search_chose_is_public_only_once_the_release_is_approved and
+    test_an_audit_of_chosen_settings_is_public_only_once_the_release_is_approved fail without it.
     """
     keep = include_figures_from_members
     return evolve(
@@ -46,7 +47,7 @@ def _release(release: Release, keep: bool) -> Release:
         # A refusal by the gate is one bit about members: the world only learns what was let go.
         status=_status(release),
         images=release.images if release.kind in DRAWING_KINDS or release.status == "approved" else None,
-        attacks=tuple(_attack(result, keep) for result in release.attacks),
+        attacks=tuple(_attack(_of_choice(release, result), keep) for result in release.attacks),
         metrics=tuple(_metric(result, keep) for result in release.metrics),
         examples=_examples(release),
         worst_off=(),
@@ -74,6 +75,12 @@ def _unchosen(release: Release) -> dict[str, Any]:
         "searched": evolve(searched, chosen=None),
         "public_notes": searched.notes_without_choice,
     }
+
+
+def _of_choice(release: Release, result: AttackResult) -> AttackResult:
+    """An audit trains with the settings that a search chose: its figures are as private as the choice."""
+    hidden = release.searched is not None and release.status != "approved"
+    return evolve(result, private=True) if hidden else result
 
 
 def _status(release: Release) -> Status:
